@@ -5,8 +5,8 @@ import { createSimulatorAdapter } from '../support/simulator-adapter.ts';
 import { runActivities, SECRET, useLedger } from './support.ts';
 
 /**
- * While the database is slow, a trade is being created. Once the payment has expired, no request is sent to the
- * channel.
+ * Tests the creation of a trade while the database is slow. After the expiry of the payment, nodrop sends no request to
+ * the channel.
  */
 
 const AT = Date.UTC(2026, 10, 27);
@@ -14,7 +14,7 @@ const EXPIRES_IN_MS = 600_000;
 
 const ledger = useLedger();
 
-/** Creates the trade of a new payment. The payment's row is read only after this delay. */
+/** Creates the trade of a new payment. The read of the payment's row takes `readAfterMs`. */
 async function create(readAfterMs: number) {
   let clock = AT;
   let requests = 0;

@@ -14,7 +14,7 @@ const SECRET = 'a secret of at least 32 characters';
 const { db } = useDatabase();
 afterEach(() => void vi.restoreAllMocks());
 
-/** Pending deliveries of a new payment to an order service at `url`. */
+/** Creates pending deliveries about a new payment, to an order service at `url`. */
 async function newDeliveries(name: string, count: number): Promise<string[]> {
   const { merchant } = await ensureMerchant(db, name, ['simulator']);
   await setMerchant(db, name, { orderServiceUrl: `https://${name}.example/` }, SECRET, new Date());
@@ -89,15 +89,15 @@ test("if a merchant's order service hangs, it gets a limited number of calls, an
   await eventually(() => ends.length === CALLS_AT_ONCE && turnedAwaySoFar === 2 * CALLS_AT_ONCE);
   expect(await deliverEvent(other)).toMatchObject({ status: 'delivered' });
   hangs = false;
-  // Run one after the other, because the answers concern one order, and a transaction waits at most 3 s for its
-  // lock.
+  // The calls end one after the other. Their answers all change one order, and a transaction waits at most 3 s for the
+  // order's lock.
   for (const [i, end] of ends.entries()) {
     end();
     await eventually(() => toldSoFar > i);
   }
   const turnedAway = (await Promise.all(outcomes)).filter((outcome) => outcome !== 'delivered');
   expect(turnedAway).toHaveLength(2 * CALLS_AT_ONCE);
-  // The deliveries that were refused have no counted attempt and no held lease.
+  // A refused delivery counts no attempt and holds no lease.
   const waiting = await db.delivery.findMany({ where: { id: { in: turnedAway } } });
   expect(new Set(waiting.map(({ nextAttemptAt, attempts }) => `${nextAttemptAt} ${attempts}`))).toEqual(
     new Set(['null 0']),

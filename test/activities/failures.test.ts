@@ -9,7 +9,7 @@ import {
 } from '../../src/activities/failures.ts';
 import { ChannelError } from '../../src/domain/channel.ts';
 
-// Tests how Temporal sees a failed activity. Its failure contains the retry delay and the text for the Web UI.
+// Tests the failure that Temporal gets from a failed activity. It contains the retry delay and the text for the Web UI.
 
 const MINUTE = 60_000;
 const YEAR = 365 * 24 * 60 * MINUTE;
@@ -19,7 +19,7 @@ test.each([
   [undefined, 2_000, 2_000],
   [10_000, 2_000, 10_000],
   [10_000, 30_000, 30_000],
-  // The answer is not signed and could be forged, so it must not stop the queries.
+  // The answer that asks for this delay is not signed and could be forged. So it must not stop the queries.
   [undefined, YEAR, 5 * MINUTE],
   [10_000, YEAR, 5 * MINUTE],
   [10 * MINUTE, YEAR, 10 * MINUTE],

@@ -9,7 +9,7 @@ import { ChannelError } from '../../src/domain/channel.ts';
 import { tradeNamed } from '../simulator/support.ts';
 import { createSimulatorAdapter } from '../support/simulator-adapter.ts';
 
-// Tests how merchants share the slots of a channel. Calls hang until the test releases them.
+// Tests how merchants share the slots of a channel. Each call to the channel hangs until the test releases it.
 
 const SECRET = `whsec_${Buffer.alloc(32).toString('base64')}`;
 const account = (merchantId: string) => ({
@@ -47,7 +47,7 @@ test('if the calls of a merchant hang, they occupy only some of the slots, and a
   for (const end of hang) end();
   const turnedAway = (await Promise.all(calls)).filter((outcome) => outcome instanceof Error);
   expect(turnedAway).toHaveLength(2 * CHANNEL_SLOTS - CHANNEL_CALLS_AT_ONCE);
-  // The call shows nothing about the trade, so neither an answer nor a silence of the channel is recorded.
+  // The call shows nothing about the trade, so nodrop records neither an answer nor a silence of the channel.
   for (const error of turnedAway) expect(error).not.toBeInstanceOf(ChannelError);
   expect(hanging).toBe(CHANNEL_CALLS_AT_ONCE);
   const again = query('hangs', 0);

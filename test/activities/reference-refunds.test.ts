@@ -5,10 +5,13 @@ import { recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
 import { requestRefund } from '../../src/ledger/refunds.ts';
 import { act, channel, clock, ledger, PAID, rest, row, unknownCreate } from './reference-support.ts';
 
-/** Refunds at a channel that uses its own ids. The channel's id of the trade is not on record. */
+/** Tests refunds at a channel that uses its own ids, while nodrop has not recorded the channel's id of the trade. */
 
 describe('a refund of a trade whose reference nodrop has not recorded', () => {
-  /** A payment whose answer to the create was lost. A callback with nodrop's number reports it as paid. */
+  /**
+   * Creates a payment. The channel's answer to the create is lost, and a callback with nodrop's number reports the
+   * trade as paid.
+   */
   async function paidUnreferenced(isThere: boolean) {
     const { id } = await unknownCreate(isThere);
     const answer = { state: 'paid', ...PAID } as const;

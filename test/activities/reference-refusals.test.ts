@@ -21,7 +21,7 @@ import {
 } from './reference-support.ts';
 import { runActivities } from './support.ts';
 
-/** Tests how a create is refused, and which parameters it has, at a channel that uses its own ids. */
+/** Tests the refusal and the parameters of a create at a channel that uses its own ids. */
 
 describe('a refusal to create the trade', () => {
   test('fails the payment if every earlier request had a known outcome', async () => {
@@ -150,7 +150,7 @@ describe('the parameters of a request to create a trade', () => {
     const mistake = () => new TypeError(`cannot read ${quote}`, { cause: wrong() });
 
     /**
-     * Makes the payment paid and creates a refund that is due.
+     * Marks the payment as paid and creates a refund that is due.
      * @returns the refund's id
      */
     async function paidAndOwed(id: string): Promise<string> {

@@ -25,7 +25,7 @@ export const rest = createSimulatorAdapter({
   secret: `whsec_${Buffer.alloc(32).toString('base64')}`,
 });
 
-/** The clock that the activities use. The test sets it. */
+/** The clock of the activities, which the test sets. */
 export const clock = { now: AT };
 export let channel: ReferenceChannel;
 export let act: ReturnType<typeof runActivities>;

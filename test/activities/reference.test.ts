@@ -17,8 +17,8 @@ import {
 import { runActivities } from './support.ts';
 
 /**
- * Tests a channel that uses its own ids. Shows when a create is repeated, when the trade is looked up, and how
- * the payment ends.
+ * Tests a channel that uses its own ids: when nodrop repeats a create, when it looks up the trade, and how the payment
+ * ends.
  */
 
 test('the reference of the trade is stored together with the next action, and every later call uses it', async () => {
@@ -84,7 +84,7 @@ describe('a create request whose answer is lost', () => {
     expect(await act.create(id)).toMatchObject({ cancelRequested: true, noAction: true });
     await act.askBeforeEnd(id);
     expect(await act.close(id)).toMatchObject({ closed: 'unknown_trade' });
-    // The create and the query each read the listing. The close does not read it again.
+    // The create and the query each read the channel's listing. The close does not read the listing again.
     expect(channel.calls).toEqual(['find', 'find']);
     expect(await row(id)).toMatchObject({ status: 'closed', channelState: 'unknown_trade' });
   });

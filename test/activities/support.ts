@@ -49,7 +49,7 @@ export function useLedger() {
   });
 }
 
-/** The activities. Each call is one attempt. If the attempt fails, the call rejects with its failure. */
+/** The activities. Each call is one attempt, and rejects if the attempt fails. */
 export function runActivities(
   deps: Pick<ActivityDeps, 'db' | 'channels'> & { readonly clock: () => number },
 ) {

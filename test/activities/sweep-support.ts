@@ -8,8 +8,8 @@ import type { RefundWorkflows } from '../../src/temporal/refund-workflows.ts';
 import { useDatabase } from '../support/stack.ts';
 
 /**
- * Support for tests of the sweep’s steps. Contains a real database, and a fake Temporal client that records
- * which workflows are started.
+ * Support for tests of the sweep's steps: a real database, and a fake Temporal client that records which workflows are
+ * started.
  */
 
 export const [MINUTE, HOUR, DAY] = [60_000, 3_600_000, 86_400_000];
@@ -21,7 +21,7 @@ export let sweep: SweepActivities;
 export const clock = { now: 0 };
 /** The ids of running workflows. */
 export let running: Set<string>;
-/** By workflow id, how many attempts the pending workflow task has had. */
+/** The number of attempts at the pending workflow task, by workflow id. */
 export let attempts: Map<string, number>;
 export const temporal = { endedAbnormally: [] as string[], onDescribe: () => {} };
 export let woken: string[];

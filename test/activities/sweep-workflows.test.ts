@@ -68,7 +68,7 @@ describe('workflows that ended abnormally', () => {
       ...{ ...ended, channelErrorSince: ago(2 * DAY), channelAnsweredAt: ago(3 * DAY) },
     });
     const [unasked = ''] = await newPayments(1, { ...ended, channelAnsweredAt: ago(2 * DAY + HOUR) });
-    // The payer's next action works until the expiry of the payment.
+    // The payer can still pay with the next action, because the payment has not expired.
     const [payable = ''] = await newPayments(1, {
       ...ended,
       expiresAt: ago(-DAY),
@@ -148,7 +148,7 @@ describe('workflows that are stuck', () => {
     });
     attempts.delete(`delivery/${delivery}`);
     expect(await sweep.sweepStuck()).toBe(0);
-    // A signal resets the attempt count. So one more attempt does not show that the workflow has recovered.
+    // A signal resets the attempt count. So a low count does not show that the workflow has recovered.
     stuck('refund/re_stuck', 1);
     expect(await sweep.sweepStuck()).toBe(0);
     attempts.delete('refund/re_stuck');

@@ -17,7 +17,7 @@ import {
   woken,
 } from './sweep-support.ts';
 
-// The steps of the sweep, with a real database and a fake Temporal client.
+// Tests the steps of the sweep, with a real database and a fake Temporal client.
 
 test('the sweep settles recorded money, and signals a running workflow that does not know about the money', async () => {
   const money = { state: 'paid', channelPaymentId: 't', amount: 10, currency: 'CNY', by: 'callback' };
@@ -77,7 +77,7 @@ test('if the signal of a requested cancellation is missing, the sweep signals th
     [],
     ['The sweep found the payment without a running workflow and started one.'],
   ]);
-  // The next sweep checks the other payment, because the payments that were just checked are not due yet.
+  // The next sweep checks the other payment, because the payments of the first sweep are not due yet.
   clock.now += MINUTE;
   await sweep.sweepPayments();
   expect(woken.slice(2)).toEqual([fresh]);
@@ -100,7 +100,7 @@ describe('a step of the sweep', () => {
     woken.length = 0;
     clock.now += HOUR;
     expect(await sweep.sweepPayments()).toBe(211);
-    // Rows that the step leased but did not process can be leased again a minute later.
+    // If the step leased rows but did not process them, it can lease them again a minute later.
     time = 0;
     clock.now += MINUTE;
     expect(await sweep.sweepPayments()).toBe(39);

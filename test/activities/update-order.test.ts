@@ -13,8 +13,8 @@ import {
 import { useDatabase } from '../support/stack.ts';
 
 /**
- * The order update while other transactions hold all slots of the order or of the merchant. As a local activity
- * it occupies a workflow task slot, so it does not wait for a free transaction slot. As a regular activity it
+ * Tests the activity that updates an order, while other transactions hold all slots of the order or of the merchant. A
+ * local activity occupies a workflow task slot, so it does not wait for a free transaction slot. A regular activity
  * waits.
  */
 
@@ -27,7 +27,7 @@ beforeAll(async () => {
 const AT = new Date(Date.UTC(2026, 10, 27));
 
 let orders = 0;
-/** A payment that is paid, because an answer of the channel is recorded. */
+/** Creates a payment and records an answer of the channel that it is paid. */
 async function newPaid(): Promise<OwnedPayment> {
   orders += 1;
   const orderId = `order-${orders}`;
@@ -54,7 +54,7 @@ async function newPaid(): Promise<OwnedPayment> {
   return { paymentId: payment.id, merchantId, orderId };
 }
 
-/** Starts nothing, because this test needs no delivery. */
+/** Starts no workflow, because these tests need no delivery. */
 const deliveryWorkflows = { start: async () => {}, redeliverWaiting: async () => {} };
 const attempt = (payment: OwnedPayment, isLocal: boolean) =>
   new MockActivityEnvironment({ isLocal }).run(
@@ -63,8 +63,7 @@ const attempt = (payment: OwnedPayment, isLocal: boolean) =>
   );
 
 /**
- * The error of a transaction that did not wait for a slot. A transaction that waited too long gets a different
- * error.
+ * The error of a transaction that does not wait for a slot. A transaction that waits too long gets a different error.
  */
 const NO_TURN = new TooBusy(
   'Another change of this order is running, or too many changes of its merchant are.',
@@ -108,7 +107,7 @@ test('an ordinary activity waits for a free slot, but a local activity does not'
     settling = attempt(payment, false).then(() => {
       isSettled = true;
     });
-    // This is longer than an attempt that does not wait for a slot takes.
+    // The local attempt ends here, and the regular attempt still waits for a slot.
     await expect(attempt(payment, true)).rejects.toThrow(NO_TURN);
     expect(isSettled).toBe(false);
   });

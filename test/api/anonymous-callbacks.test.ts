@@ -23,8 +23,8 @@ import {
 import type { TestApi } from './support.ts';
 import { type Call, newOrderId, pay, SECRET, simulatorCallback, startTestApi } from './support.ts';
 
-// Tests that callbacks that cannot be verified cost no more than their limit allows. Also tests that nodrop soon reads
-// a changed account again.
+// Tests the limit on the cost of callbacks that cannot be verified. Also tests that nodrop soon uses the new data of a
+// changed account.
 
 test('an account is read from the database at most once a minute, however many callbacks arrive for it', async () => {
   const { accountId } = await paymentOfNewAccount();
@@ -58,7 +58,7 @@ describe('the limit of bytes per second for checking unverifiable callbacks', ()
     for (let n = 0; n < times; n += 1) statuses.push((await send(to, from, call())).status);
     return statuses;
   };
-  /** How many callback bodies of size SIZE fit into this many bytes of the limit. */
+  /** The number of callbacks with a body of SIZE bytes that fit into a limit of `bytes`. */
   const within = (bytes: number) => Math.floor(bytes / (SIZE + 4_096 + 100));
 
   test('a verified callback is accepted from an address that has used only a part of the limit with forged ones', async () => {
@@ -88,7 +88,7 @@ describe('the limit of bytes per second for checking unverifiable callbacks', ()
       expect([refused.status, refused.headers.get('retry-after')]).toEqual([429, '1']);
       expect(await behind.deps.metrics.registry.metrics()).toMatch(/result="unchecked"/);
 
-      // Each sender address has its own share of the limit, and verified callbacks do not use any of it.
+      // Each sender address has its own share of the limit. Verified callbacks do not use up the share.
       const share = within(CHECKED_OF_ADDRESS);
       expect(await sendOf(behind, '192.0.2.2', () => large(id), 2 * share)).toEqual(
         Array(2 * share).fill(200),
@@ -175,8 +175,7 @@ describe('an account that has changed since it was read', () => {
           expect(await api.db.unverifiedCallback.count({ where: { channelAccountId: accountId } })).toBe(0);
         }
         expect((await own.call(path, simulatorCallback(newOrderId().slice(0, 30)))).status).toBe(200);
-        // Forged callbacks beyond the limit cause together one read of the accounts in two seconds, however many
-        // arrive.
+        // All forged callbacks beyond the limit together cause at most one read of the accounts in two seconds.
         if (where !== 'beyond') return;
         secret = 'another';
         clock.now += ACCOUNT_READ_EVERY_MS;

@@ -6,15 +6,15 @@ import type { TestApi } from './support.ts';
 import { type Call, newKey, pay, setUp } from './support.ts';
 
 /**
- * Support for the tests of limits on requests without valid credentials. It starts an API whose clock the tests set,
- * and records the SQL that this API sends.
+ * Support for the tests of limits on requests without valid credentials. It starts an API with a clock that the tests
+ * set, and records the SQL statements of this API.
  */
 
 export const clock = { now: Math.floor(Date.now() / 60_000) * 60_000 };
 export const now = () => new Date(clock.now);
 export const { database, api, key } = await setUp({ now });
 
-/** The calls with which the process sends SQL to the database. */
+/** The recorded calls that send SQL to the database. */
 export const queries = vi.spyOn(pg.Client.prototype, 'query');
 export const textOf = ([query]: readonly unknown[]) =>
   typeof query === 'string' ? query : ((query as { text?: string } | undefined)?.text ?? '');
@@ -30,7 +30,7 @@ export const statements = (since: number) =>
 /** The SQL statements since `since` that read accounts. */
 export const accountReads = (since: number) =>
   queries.mock.calls.slice(since).filter((call) => /FROM channel_accounts AS account/.test(textOf(call)));
-/** True for the SQL statement that looks up all waiting keys and tokens together. */
+/** @returns true if the SQL statement is the combined lookup of all waiting keys and tokens */
 export const isCombinedLookup = (text: string) => /AS named \(payment_id, hash\)/.test(text);
 
 afterEach(() => {

@@ -24,19 +24,19 @@ import {
 import type { TestApi } from './support.ts';
 import { type Call, newKey, pay, SECRET, simulatorCallback, startTestApi } from './support.ts';
 
-// Requests without valid credentials cost no SQL beyond their limit. They never block a caller with a valid key, token
-// or signature.
+// Tests requests without valid credentials. Beyond their limit they cause no SQL statement, and they never block a
+// caller with a valid key, token or signature.
 
 /**
- * @returns a function that returns the number of combined lookups since this call, and checks that there was at most
- * one a second
+ * Starts to count the combined lookups.
+ * @returns a function that returns their number, and checks that there was at most one a second
  */
 function countCombinedLookups() {
   const since = queries.mock.calls.length;
   const startedAt = performance.now();
   return () => {
     const count = queries.mock.calls.slice(since).map(textOf).filter(isCombinedLookup).length;
-    // Timers may fire a millisecond early.
+    // The subtraction allows for timers that fire a millisecond early.
     const seconds = (performance.now() - startedAt) / (ASKED_EVERY_MS - 2);
     expect(count).toBeLessThanOrEqual(1 + Math.ceil(seconds));
     return count;
@@ -189,8 +189,7 @@ describe('an address beyond its limit', () => {
       const defaultOne = await fresh.call('/callbacks/simulator', simulatorCallback(payment.id));
       expect(defaultOne.status).toBe(200);
       expect(accountReads(since)).toEqual([]);
-      // If an account was created since the last query of the accounts, the next query reads it. There is at most one
-      // such query in 2 s.
+      // A new account is read by the next query of the accounts. There is at most one such query in 2 s.
       const later = await paymentOfNewAccount();
       since = queries.mock.calls.length;
       const call = () => fresh.call(`/callbacks/simulator/${later.accountId}`, simulatorCallback(later.id));
@@ -294,7 +293,7 @@ test('a token that was issued under an earlier secret opens its payment, even fr
     expect((await rotated.call(`/v1/payments/${id}`, { key: clientToken })).status).toBe(200);
     await exhaustMisses(rotated);
     expect((await rotated.call(`/v1/payments/${id}`, { key: clientToken })).status).toBe(200);
-    // A valid token that this process has not read yet is accepted as well.
+    // The API also accepts a valid token that this process has not read yet.
     const other = await pay(api, key);
     const ofOther = { key: other.clientToken };
     expect((await rotated.call(`/v1/payments/${id}`, ofOther)).status).toBe(429);
@@ -335,7 +334,7 @@ describe('X-Forwarded-For', () => {
       await exhaustMisses(behind, { 'x-forwarded-for': '2001:db8:1:200::1' });
       expect((await from(behind, '2001:db8:1:200:a:b:c:d')).status).toBe(429);
       expect((await from(behind, '2001:db8:1:201::1')).status).toBe(401);
-      // If the header's value is not an address, the request counts as one from the proxy itself.
+      // If the value of the header is not an address, the request counts against the limit of the proxy itself.
       for (let n = 0; n <= MISSES_A_MINUTE; n += 1) await from(behind, `nonsense-${n}`);
       expect((await from(behind, 'more-nonsense')).status).toBe(429);
     } finally {

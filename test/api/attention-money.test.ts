@@ -225,7 +225,7 @@ describe('the attention refund_failing', () => {
       recordRefundAnswer(api.db, refundId, { state: 'processing' }, later(ms));
     const silence = (ms: number) => recordRefundSilence(api.db, refundId, SILENCE, later(ms));
     for (const ms of [HOUR, 2 * DAY]) await inProcess(ms);
-    // The hour without an answer counts from its own start. An answer ends it.
+    // The hour without an answer starts when the channel falls silent. An answer ends it.
     for (const ms of [2 * DAY + HOUR, 2 * DAY + 1.5 * HOUR]) await silence(ms);
     await expectOver(id);
     await silence(2 * DAY + 2 * HOUR);

@@ -26,8 +26,9 @@ import {
 } from './attention-support.ts';
 import { pay, simulatorCallback } from './support.ts';
 
-// Every attention is listed and is shown with a sentence and a time. It is cleared when its cause has ended. The tests
-// call the ledger as workflows and activities do. Other tests check that workflows and activities make these calls.
+// Tests that every attention is listed and is shown with a sentence and a time. An attention is cleared when its cause
+// has ended. The tests call the ledger as workflows and activities do. Other tests check that workflows and activities
+// make these calls.
 
 const ALARM_MS = 300_000;
 
@@ -57,7 +58,7 @@ describe('the attention channel_unreachable', () => {
     const id = await silent();
     await report(id);
     await expectOver(id);
-    // After an answer, the next silence of the channel is measured from its own start.
+    // After an answer, the time of the next silence starts at zero.
     await recordSilence(api.db, id, 'no answer in time', ALARM_MS, at(1000));
     await expectOver(id);
   });

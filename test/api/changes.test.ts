@@ -2,10 +2,10 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { Changes } from '../../src/api/changes.ts';
 import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 
-// Many requests of one process wait for changes over one listening connection. The tests check that these requests do
-// not all read the database at the same time.
+// Tests that many waiting requests of one process, which share one listening connection, do not all read the database
+// at the same time.
 
-/** The longest time between two reads of a waiting request, in ms. It applies while the connection is lost. */
+/** While the connection is lost, the longest time between two reads of a waiting request, in ms. */
 const LOOKS_WITHIN_MS = 3_000;
 /**
  * While the connection listens, a waiting request reads again between READS_AGAIN_AFTER_MS and READS_AGAIN_WITHIN_MS,
@@ -17,7 +17,7 @@ const quiet = { info: () => {}, warn: () => {} };
 
 const { databaseUrl } = useDatabase();
 let changes: Changes;
-/** For each waiting request, the times at which it has read, in ms of the clock. */
+/** The times of the reads of each waiting request, in ms of the clock. */
 let looks: number[][];
 let answers: Promise<unknown>[];
 
@@ -34,7 +34,7 @@ afterEach(async () => {
   vi.restoreAllMocks();
 });
 
-/** Starts this many waiting requests for something that does not happen. Each request reads once at its start. */
+/** Starts `count` requests that wait for a change that never happens. Each request reads once at its start. */
 async function startWaiting(size: number): Promise<void> {
   looks = Array.from({ length: size }, () => []);
   const wait = (mine: number[], n: number) =>
@@ -48,7 +48,7 @@ async function startWaiting(size: number): Promise<void> {
   expect(looks.every(({ length }) => length === 1)).toBe(true);
 }
 
-/** The number of reads after the given time, counted for each tenth of a second. */
+/** The number of reads in each tenth of a second after the given time. */
 function perTenth(since: number): number[] {
   const counts: number[] = [];
   for (const at of looks.flat()) {
@@ -96,7 +96,7 @@ describe('when the listening connection is lost', () => {
     expect(looks.every(({ length }) => length > 1)).toBe(true);
     const counts = perTenth(began);
     expect(counts).toHaveLength(5);
-    // Each waiting request reads twice within half a second.
+    // Each of the 500 requests reads twice within half a second, so a tenth of a second has 200 reads on average.
     for (const count of counts) expect(count).toBeLessThanOrEqual(250);
     // While the connection listens, no request reads without a reason for READS_AGAIN_AFTER_MS.
     const total = looks.flat().length;

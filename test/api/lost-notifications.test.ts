@@ -4,8 +4,8 @@ import { Changes } from '../../src/api/changes.ts';
 import { eventually, useDatabase } from '../support/stack.ts';
 
 /**
- * A database connection may work and still receive no notifications, for example behind a transaction pooler. The API
- * must not rely on such a connection.
+ * Tests a database connection that works but receives no notifications, as behind a transaction pooler. The API must
+ * not rely on such a connection.
  */
 
 /** The time between two pings. It is the same as in `Changes`. */
@@ -72,7 +72,7 @@ test('waiting requests read the database themselves while no notifications arriv
       done: (count) => count === 3,
       timeoutMs: 60_000,
     });
-    // The request has read again without a notification, well before its timeout.
+    // The request reads again without a notification, well before its timeout.
     expect([reads, changes.listening]).toEqual([3, false]);
     proxy.forwardNotifications();
     await eventually(() => changes.listening);

@@ -76,8 +76,7 @@ describe('npm run nodrop', () => {
       errors: '',
     });
     expect(await listed()).toMatch(/ myapp, com\.example\.app +\d{4}-/);
-    // If an option is not given, its setting keeps its value. If the option is given, its value replaces the old
-    // value.
+    // A setting keeps its value if its option is absent. If the option is present, its value replaces the old value.
     await set('--late-payment', 'review');
     expect(await listed()).toMatch(/ myapp, com\.example\.app +\d{4}-/);
     await set('--return-schemes', 'other');
@@ -181,7 +180,7 @@ describe('npm run nodrop', () => {
       );
       const came = shop.received.map(({ type, isSigned, body }) => [type, isSigned, JSON.parse(body).test]);
       expect(came.sort()).toEqual(EVENT_TYPES.map((type) => [type, true, true]).sort());
-      // Test events are not stored, and sending them does not read any order back.
+      // nodrop does not store test events. When it sends one, it does not read an order back.
       const db = createLedgerClient(databaseUrl);
       expect([await db.event.count(), await db.delivery.count(), shop.reads]).toEqual([0, 0, []]);
       await db.$disconnect();

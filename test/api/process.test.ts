@@ -227,7 +227,7 @@ describe('npm run api', () => {
 
     await callUrl(`${url}/v1/orders`, { key, body: { id: 'o1', amount: 1, currency: 'CNY' } });
     const waiting = callUrl(`${url}/v1/orders/o1?wait=60`, { key });
-    // Once a later request of the same kind is answered, the waiting request has also arrived.
+    // Once the API has answered a later request of the same kind, it has also received the waiting request.
     await callUrl(`${url}/v1/orders/o1?wait=1`, { key });
     const began = runningTime();
     api.child.kill('SIGTERM');

@@ -76,7 +76,7 @@ async function refuseWrites(table: string, code: string): Promise<() => Promise<
 }
 
 /**
- * Returns the number of failed writes to the table. A sequence counts them, because a rollback does not reset a
+ * Returns the number of failed writes to the table. A sequence counts the writes, because a rollback does not reset a
  * sequence.
  */
 async function triesOf(table: string): Promise<unknown> {
@@ -101,7 +101,7 @@ test('any number of readiness requests within a second cost one check', async ()
   now += LOOK_EVERY_MS;
   await ready();
   expect(looksAtTemporal).toBe(2);
-  // So far no write has failed, so the API writes no probe.
+  // The API writes a probe only after a failed write, and no write has failed yet.
   expect(probes()).toBe(0);
 });
 
@@ -137,7 +137,8 @@ describe('the readiness of the API', () => {
 
   test('is 503 while the database is in recovery', async () => {
     const name = new URL(database.databaseUrl).pathname.slice(1);
-    // The database reports that it is a standby, because PostgreSQL finds this function before its own function.
+    // PostgreSQL finds this function before its own function of the same name. So the database reports that it is a
+    // standby.
     await queryOnce(
       database.databaseUrl,
       `create schema standby;

@@ -63,8 +63,8 @@ export class StandInWorkflows implements Workflows {
   /** If true, every call fails in the same way as without a Temporal server. */
   down = false;
   /**
-   * Replaces what happens when a payment starts, or when a new next action is requested. If it returns false, no
-   * result comes in time. Tests do not wait for that time: see `startTestApi`.
+   * Replaces what happens when a payment starts, or when a new next action is requested. If it returns false, the
+   * workflow gives no result in time. The test does not have to wait for this timeout: see `startTestApi`.
    */
   onAwaitNextAction: (payment: Payment) => Promise<boolean>;
   /** The payments for which `onAwaitNextAction` returned false. */
@@ -217,7 +217,7 @@ export interface TestApi {
   close(patienceMs?: number): Promise<void>;
 }
 
-/** Immediately ends the wait for a payment that has no result yet, as if the time to wait had passed. */
+/** Immediately ends the wait for a payment in `idle`, as if the timeout had passed. */
 class ImpatientChanges extends Changes {
   readonly #idle: ReadonlySet<string>;
 

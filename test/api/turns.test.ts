@@ -4,7 +4,7 @@ import { TRANSACTIONS_AT_ONCE } from '../../src/ledger/transaction-limits.ts';
 import { eventually, queryOnce } from '../support/stack.ts';
 import { type Answer, newKey, newOrderId, pay, setUp } from './support.ts';
 
-// While all orders of one merchant are locked, nodrop still serves requests of other merchants.
+// Tests that nodrop still serves the requests of other merchants while all orders of one merchant are locked.
 
 /** This is more than the number of requests that can run and wait at the same time. */
 const REQUESTS = 250;

@@ -25,8 +25,8 @@ test('all addresses share a limit per second for checking callbacks, and beyond 
   const giveBack = checks.take('first', SIZE);
   expect(takeAll()).toBe(CHECKED_OF_SHARES - COST);
   expect(checks.take('late', SIZE)).toBeUndefined();
-  // A check that was refused does not use the limit. When a callback turns out to be verified, its cost is given back
-  // to the limit.
+  // A refused check costs nothing. If the callback turns out to be verified, its cost no longer counts against the
+  // limit.
   giveBack?.();
   expect(checks.take('late', SIZE)).toBeDefined();
   at = 1_000;

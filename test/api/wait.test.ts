@@ -6,8 +6,8 @@ import { runningTime } from '../support/progress.ts';
 import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 import { newKey, newOrderId, pay, settle as settlePaid, startTestApi, type TestApi } from './support.ts';
 
-// A request with `?wait=` is answered as soon as something changes, whichever process made the change. It misses no
-// change.
+// Tests that a request with `?wait=` is answered as soon as something changes, whichever process makes the change. The
+// request misses no change.
 
 /**
  * A request that misses its notification waits 30 s. A request that gets its notification takes at most this long,

@@ -21,7 +21,7 @@ async function unreachablePort(): Promise<number> {
   cleanUps.push(() => listener.kill('SIGKILL'));
   const [line] = await once(listener.stdout, 'data');
   const port = Number(String(line));
-  // Linux keeps one more connection in the queue than the backlog allows.
+  // On Linux the queue holds one connection more than the backlog.
   const queued: Promise<unknown>[] = [];
   for (let n = 0; n < 2; n += 1) queued.push(once(open(port), 'connect'));
   await Promise.all(queued);

@@ -16,7 +16,7 @@ import {
   signedBy,
 } from './faulty-support.ts';
 
-/** The contract suite detects adapters that handle failures, adopted trades or callbacks wrongly. */
+/** Tests that the contract suite detects adapters that handle failures, adopted trades or callbacks wrongly. */
 
 const FAULTS: readonly Fault[] = [
   // Adapters that handle failures on the way to the channel wrongly.

@@ -78,7 +78,7 @@ export const adoptable = ({ declaration }: ChannelAdapter) => ({
   },
 });
 
-/** A trade that has this number and no reference. It is for a channel that is queried only by the number. */
+/** A trade with this number and without a reference, for a channel that is queried only by the number. */
 export const named = (outTradeNo: string): Trade => ({
   ...{ outTradeNo, method: 'page', amount: 1, currency: 'CNY', reference: null },
   ...{ createdAt: new Date().toISOString(), expiresAt: new Date().toISOString() },
@@ -104,7 +104,7 @@ export const answering = (name: Calls, kind: ChannelErrorKind, answer: object): 
     }
   });
 
-/** An adapter whose requests are changed before they are sent. */
+/** Changes the requests of an adapter before they are sent. */
 export const sending =
   (make: Make, change: (init: RequestInit) => RequestInit): Faulty =>
   (_adapter, options) =>

@@ -9,8 +9,8 @@ import { tradeOf } from '../../src/ledger/trade-of-payment.ts';
 import { useDatabase } from '../support/stack.ts';
 
 /**
- * Tests money of adopted trades that pays no order. What happens with it depends on whether the adopted trade is only
- * watched or is nodrop's own.
+ * Tests adopted trades whose money pays no order. The ledger treats this money differently if the adopted trade is only
+ * watched than if it is nodrop's own.
  */
 
 const { db } = useDatabase();
@@ -26,7 +26,7 @@ beforeEach(() => {
   n += 1;
 });
 
-/** Creates an attempt at this test's order. With `as`, the attempt adopts a trade. */
+/** Creates an attempt at the order of this test. If `as` is given, the attempt adopts a trade. */
 async function attempt(channel: 'simulator' | 'simulator2', as?: 'watched' | 'own', of = merchantId) {
   const { payment } = await insertPayment(
     db,

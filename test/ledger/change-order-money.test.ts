@@ -20,8 +20,8 @@ import {
 } from './change-order-support.ts';
 
 /**
- * Tests money that arrives for an attempt at the old amount of a changed order. It pays that order only if an operator
- * accepts it.
+ * Tests an attempt with the old amount of a changed order. Its money pays the order only if an operator accepts that
+ * money.
  */
 
 describe('money of an attempt that was made before a change of the order’s amount', () => {
@@ -44,7 +44,7 @@ describe('money of an attempt that was made before a change of the order’s amo
         type: 'payment.review',
         data: { payment: { amount: 1000 }, order: { amount: 1250, status: 'unpaid' } },
       });
-      // Until an operator has decided, no new attempt is made and the amount does not change.
+      // Until an operator has decided, the merchant cannot create a new attempt or change the amount.
       await expect(attempt({ id: orderId }, { merchant })).rejects.toMatchObject(code('attempt_unresolved'));
       await expect(change(orderId, { amount: 1000 }, { merchant })).rejects.toMatchObject(
         code('attempt_unresolved'),

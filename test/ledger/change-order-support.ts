@@ -9,8 +9,8 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { useDatabase } from '../support/stack.ts';
 
 /**
- * Support for the tests of changed orders. It has a merchant for each policy for late payments, and creates orders,
- * attempts and changes.
+ * Support for the tests of changed orders. It has one merchant for each policy for late payments. It creates orders and
+ * attempts, and changes orders.
  */
 
 export const { db, databaseUrl, connect } = useDatabase();

@@ -35,8 +35,8 @@ import {
 } from './change-order-support.ts';
 
 /**
- * Tests that an order changes under its lock. Money for an attempt at another amount pays the order only if an
- * operator accepts that money.
+ * Tests changes of an order, which nodrop makes under the order's lock. If an attempt has another amount than the
+ * order, its money pays the order only if an operator accepts it.
  */
 
 /** The database connection of another process. */
@@ -70,7 +70,7 @@ describe('a change of an order', () => {
     await change(orderId, changes);
     expect(await orderRow(orderId)).toEqual(before);
     expect(await timeline(id)).toEqual(said);
-    // The only new event is that of the second attempt's success.
+    // The only new event reports the second attempt's success.
     expect(await db.event.count()).toBe(events + 1);
   });
 
@@ -164,8 +164,7 @@ describe('a change of an order', () => {
       errors: [{ path: 'expiresInSeconds', message: expect.stringContaining(`at least ${least}, `) }],
     });
     await change(live.orderId, { expiresInSeconds: least }, { at });
-    // This request is refused only because its expiry is in the past. It must not have ended any attempt before the
-    // refusal.
+    // This request is refused only because its expiry is in the past. The refused request must not end any attempt.
     await expect(change(live.orderId, { amount: 1, expiresInSeconds: 30 }, { at })).rejects.toMatchObject(
       code('invalid_request'),
     );
@@ -180,7 +179,7 @@ describe('two requests that wait for the lock of one order', () => {
 
   /**
    * Lets two processes wait for the lock of a new order with an ended attempt, one after the other. If one of the
-   * processes runs out of time, this proves nothing, so the function tries again.
+   * processes runs out of time, the function tries again with a new order.
    * @returns the outcome of each process, and the attempt.
    */
   async function race(...deeds: readonly [Deed, Deed]) {

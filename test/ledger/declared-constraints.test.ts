@@ -26,8 +26,8 @@ test('docs/ledger.md names every check, partial index and trigger', async () => 
      union all select tgname::text from pg_trigger where not tgisinternal`,
   );
   const names = rows.map(({ name }) => `${name}`);
-  // If several tables have the same constraint, it is documented once, without the name of the table: see the row of
-  // the states in docs/ledger.md.
+  // If several tables have the same constraint, docs/ledger.md describes it once, without the name of the table: see
+  // the row about states.
   const isNamed = (name: string) =>
     text.includes(`\`${name}\``) ||
     /^(orders|payments|refunds)_(amount|currency|status|id)_check$/.test(name) ||

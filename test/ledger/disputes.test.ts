@@ -62,7 +62,7 @@ async function paid(answer: PaidAnswer = PAID, payment?: Payment): Promise<Payme
 }
 
 /**
- * Creates a payment whose order was paid by another payment. So a refund is due, but it was not requested from the
+ * Creates a payment whose order was paid by another payment. So a refund is due, but nodrop has not requested it at the
  * channel yet.
  */
 async function owed(): Promise<Payment> {
@@ -259,7 +259,7 @@ test('if a dispute of the full amount is lost before the settlement, the settlem
   });
   expect(await refunds(id)).toMatchObject([{ reason: 'dispute', status: 'succeeded', amount: 1000n }]);
   expect((await db.order.findFirst({ where: { id: orderId } }))?.status).toBe('unpaid');
-  // In the end the merchant wins the dispute. The merchant has the money again, but it pays no order.
+  // In the end the merchant wins the dispute. The merchant has the money again, but the money pays no order.
   await asked(id, { state: 'won' });
   expect(await row(id)).toMatchObject({ refundedAmount: 0n, attention: 'order_conflict' });
 });

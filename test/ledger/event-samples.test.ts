@@ -93,8 +93,8 @@ test('every event sample shows a possible state of the ledger', async () => {
     if (payment.status === 'closed') expect(expired, what).toBe(true);
     if (payment.status === 'failed' || payment.status === 'cancelled') expect(expired, what).toBe(false);
 
-    // The test event `payment.succeeded` shows a full refund. It is the only event that shows a refunded amount
-    // without the refund itself.
+    // The test event `payment.succeeded` shows a full refund. No other event shows a refunded amount without the refund
+    // itself.
     const isBack = body.test === true && body.type === 'payment.succeeded';
     const given = refund?.status === 'succeeded' ? refund.amount : 0;
     expect(payment.refundedAmount, what).toBe(isBack ? payment.receivedAmount : given);

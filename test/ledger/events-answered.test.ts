@@ -178,7 +178,7 @@ test('of several concurrent answers to an event, the first decides and the other
   expect(after.log).toHaveLength(5);
   const row = await db.payment.findUniqueOrThrow({ where: { id: payment.id } });
   const refunds = await db.refund.count({ where: { paymentId: payment.id } });
-  // The first answer decides everything. The later answers have no effect.
+  // The first answer counts. The later answers have no effect.
   expect([after.status, row.orderUpdate, refunds, (await eventsOf(payment.id)).length]).toEqual(
     after.status === 'delivered' ? ['delivered', 'applied', 0, 1] : [after.status, 'conflict', 1, 2],
   );

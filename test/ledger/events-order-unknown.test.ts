@@ -14,14 +14,14 @@ import {
 } from './events-support.ts';
 
 /**
- * Tests events of an order that its order service does not know. Delivery is retried as long as the order service may
- * still get the order.
+ * Tests events of an order that its order service does not know. nodrop retries the delivery as long as the order may
+ * still reach the order service.
  */
 
 describe('an order that its order service does not know', () => {
   const HOUR = 3_600_000;
 
-  /** Records one attempt at each of these times (in ms after `from`), each with its outcome. */
+  /** Records attempts with these times (in ms after `from`) and these outcomes. */
   async function tell(
     deliveryId: string,
     from: Date,
@@ -125,7 +125,7 @@ describe('an order that its order service does not know', () => {
     await resolvePayment(db, payment.merchantId, payment.id, 'dismiss', 'seen', now());
     await tell(delivery.id, from, [3, 'unknown', 404]);
     expect(await shownOf(payment.id)).toEqual([null, 'pending', 0]);
-    // The attention that was dismissed named no deadline. This answer sets a deadline.
+    // The dismissed attention named no deadline. This answer sets a deadline.
     await tell(delivery.id, from, [4, 'order_unknown', 404]);
     expect(await shownOf(payment.id)).toEqual(['order_unknown', 'pending', 0]);
     await resolvePayment(db, payment.merchantId, payment.id, 'dismiss', 'seen', now());

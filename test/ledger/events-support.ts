@@ -8,7 +8,7 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { useDatabase } from '../support/stack.ts';
 
 /**
- * Support for the tests of events. It makes a new merchant for each test, and payments whose order service has not
+ * Support for the tests of events. It creates a new merchant for each test, and payments whose order service has not
  * answered.
  */
 

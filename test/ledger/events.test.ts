@@ -34,7 +34,7 @@ const DAY = 86_400_000;
 
 test('each end of a payment and each refund writes one event, and the versions of the events increase', async () => {
   const { id } = await newPaid();
-  // No further event is written by calls that are repeated, that come late, or that would end the payment differently.
+  // Calls that are repeated, come late, or would end the payment differently write no further event.
   await settlePayment(db, id, now());
   await endPayment(db, id, 'closed', 'late', now());
   for (const state of ['succeeded', 'failed'] as const) {
@@ -77,7 +77,7 @@ test('each end of a payment and each refund writes one event, and the versions o
     await endPayment(db, ended.id, to, 'a test', now());
     await endPayment(db, ended.id, to, 'again', now());
     expect((await eventsOf(ended.id)).map(({ type }) => type)).toEqual([`payment.${to}`]);
-    // If money arrives after the payment's end, it also has an event.
+    // nodrop also writes an event for money that arrives after the end of the payment.
     await recordAnswer(db, ended.id, PAID, 'query', now());
     await settlePayment(db, ended.id, now());
     expect((await eventsOf(ended.id)).map(({ type }) => type)).toEqual([

@@ -18,8 +18,7 @@ import {
 } from './feed-positions-support.ts';
 
 /**
- * Tests that no transaction that writes an event waits for another transaction that writes one, and that no reader of
- * the feed skips an event.
+ * Tests that transactions that write events do not wait for each other, and that no reader of the feed skips an event.
  */
 
 const allEvents = async () =>
@@ -166,7 +165,7 @@ describe('two processes that write events of one order, one of them with a clock
 
   /**
    * Closes one attempt with the time of the clock that is ahead. Then writes an event of the other attempt with the
-   * time of the other clock.
+   * time of the correct clock.
    */
   async function closedThen(write: (other: string, at: Date) => Promise<unknown>) {
     const orderId = newOrderId();

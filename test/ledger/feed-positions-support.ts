@@ -7,7 +7,7 @@ import { insertPayment } from '../../src/ledger/new-payment.ts';
 import { useDatabase } from '../support/stack.ts';
 
 /**
- * Support for the tests of feed positions. It has a new merchant for each test, payments, events whose transactions
+ * Support for the tests of feed positions. It creates a new merchant for each test, payments, events whose transactions
  * stay open, and readers.
  */
 
@@ -24,7 +24,7 @@ export const now = () => new Date();
 
 export let orders = 0;
 export const newOrderId = () => `order-${++orders}`;
-/** @param asked the other attempts at the same order; the channel has reported them as unpaid */
+/** @param asked the ids of the other attempts at the same order, which the channel has reported as unpaid */
 export async function newPayment(
   orderId = newOrderId(),
   channel = 'simulator',

@@ -6,7 +6,7 @@ import { removeOld } from '../../src/ledger/retention.ts';
 import { db, elsewhere, merchantId, newPayment, now, Reader, writeEvent } from './feed-positions-support.ts';
 
 /**
- * Tests that events get their feed positions by time and version. They are deleted only once a reader can detect the
+ * Tests that events get their feed positions by time and version. An event is deleted only once a reader can detect its
  * deletion.
  */
 
@@ -23,7 +23,7 @@ test('events get their positions by time and then by payment, but events of one 
   const payments = [await newPayment(), await newPayment()].toSorted();
   const [a = '', b = ''] = payments;
   const at = (seconds: number) => new Date(1_000_000 + seconds * 1000);
-  // Writes events as an older release did. The last event is from a transaction that had waited for its order's lock.
+  // Writes events as an older release did. The transaction of the last event had waited for its order's lock.
   for (const [payment, version, time] of [
     [b, 1, 2],
     [b, 2, 2],

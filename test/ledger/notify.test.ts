@@ -112,7 +112,7 @@ async function heardOf(work: () => Promise<unknown>): Promise<string[]> {
   heard = [];
   await work();
   await notificationsSent(db);
-  // Before PostgreSQL answers this statement, it sends the notifications of earlier commits.
+  // PostgreSQL sends the notifications of earlier commits before its answer to this statement.
   await listener.query('SELECT 1');
   return heard.toSorted();
 }

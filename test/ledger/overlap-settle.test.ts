@@ -20,8 +20,8 @@ import { ofTrade } from '../support/callback.ts';
 import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 
 /**
- * Tests transactions of several processes that wait for the lock of one order, in both sequences. Each transaction
- * begins before the earlier ones have committed. It still decides on the state that they have committed.
+ * Tests transactions of several processes that wait for the lock of one order, in both sequences. A later transaction
+ * begins before the earlier one has committed, but it decides on the state that the earlier one commits.
  */
 
 const { db, databaseUrl, connect } = useDatabase();

@@ -9,7 +9,8 @@ import { ofTrade } from '../support/callback.ts';
 import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 
 /**
- * If two transactions of one order overlap, the second transaction decides on the state that the first has committed.
+ * Tests two overlapping transactions of one order. The second transaction must decide on the state that the first one
+ * has committed.
  */
 
 const { db, databaseUrl } = useDatabase();

@@ -10,8 +10,8 @@ import { ofTrade } from '../support/callback.ts';
 import { attempt, db, now, orderOf, PAID, row } from './payments-support.ts';
 
 /**
- * A refund that was made at the channel counts once, whichever source reports it and in whichever sequence the reports
- * arrive. This holds even if other refunds are refused meanwhile.
+ * Tests that a refund made at the channel counts once, whichever source reports it, and in whichever sequence the
+ * reports arrive. This holds even if the channel refuses other refunds meanwhile.
  */
 
 describe('the channel refuses a refund that was requested while the money awaited a decision', () => {
@@ -19,7 +19,10 @@ describe('the channel refuses a refund that was requested while the money awaite
   const short: PaidAnswer = { ...PAID, amount: 900 };
   const refundsOf = (paymentId: string) =>
     db.refund.findMany({ where: { paymentId }, orderBy: [{ createdAt: 'asc' }, { id: 'desc' }] });
-  /** The payment `first` has received 900, and a refund of `amount` is requested. Another payment pays its order. */
+  /**
+   * Creates the payment `first`, which received 900, and requests a refund of `amount`. After that, another payment
+   * pays the order.
+   */
   async function conflictWhileOpen(amount?: number) {
     const first = await attempt();
     const second = await attempt('simulator2', first.orderId);

@@ -5,7 +5,7 @@ import { insertPayment } from '../../src/ledger/new-payment.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { useDatabase } from '../support/stack.ts';
 
-/** Support for the tests of payment rows. It has a merchant, and creates attempts to pay its orders. */
+/** Support for the tests of payment rows. It has a merchant, and creates attempts at the merchant's orders. */
 
 export const { db, connect } = useDatabase();
 export let merchantId: string;
@@ -32,7 +32,7 @@ export async function attempt(channel = 'simulator', orderId = `order-${++orders
     metadata: {},
     expiresInSeconds: undefined,
   };
-  // All other attempts count as queried without an answer in time.
+  // The test treats all other attempts as queried, but not answered in time.
   const askedAttempts = new Set((await db.payment.findMany({ select: { id: true } })).map(({ id }) => id));
   const { payment } = await insertPayment(
     db,

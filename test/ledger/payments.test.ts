@@ -23,7 +23,7 @@ import { attempt, connect, db, merchantId, now, orderOf, PAID, row } from './pay
 
 /**
  * Tests that every change of a payment depends on its state. A change that is repeated, late, or in the wrong sequence
- * has no effect (P5). An answer without money never replaces recorded money (P1, P3).
+ * has no effect (P5). An answer that reports no money never replaces recorded money (P1, P3).
  */
 
 const ACTION = { type: 'redirect', url: 'https://wallet.example' } as const;
@@ -201,12 +201,12 @@ test('an unreadable answer raises no attention if a readable answer is recorded 
   const { id } = await attempt();
   const alarmAfterMs = 60_000;
   await recordSilence(db, id, 'no answer', alarmAfterMs, new Date(Date.now() - 2 * alarmAfterMs));
-  // If both transactions ran in one process, they would wait for each other's slot. So the second transaction has its
-  // own client.
+  // In one process, the two transactions would wait for each other's slot. So the second transaction has its own
+  // client.
   const elsewhere = connect();
   let silent: Promise<unknown> | undefined;
   let isRecorded = false;
-  // Clears the error in the same way as recordAnswer, after it has read the payment.
+  // Clears the error as recordAnswer does after it has read the payment.
   await underOrderLock(db, id, now(), async ({ tx, payment }) => {
     silent = recordSilence(elsewhere, id, 'no answer', alarmAfterMs, now()).then(() => {
       isRecorded = true;

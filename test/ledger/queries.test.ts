@@ -5,10 +5,7 @@ import { recordAnswer, settlePayment } from '../../src/ledger/payments.ts';
 import { findOrder, findPaymentOfPayer, listOrders } from '../../src/ledger/queries.ts';
 import { paidAnswer, pay, setUp } from '../api/support.ts';
 
-/**
- * Tests that rows that are read together are from one snapshot. The rows are an order, its payments and their due
- * refunds.
- */
+/** Tests that nodrop reads an order, its payments and their due refunds from one snapshot. */
 
 const { database, api, key, merchantId } = await setUp();
 const db = createLedgerClient(database.url);

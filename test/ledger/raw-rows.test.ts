@@ -243,7 +243,7 @@ function rawWay({ table }: Case): Way {
   };
 }
 
-/** For SQL NULL in a JSON column, Prisma has a value of its own. */
+/** Prisma has a special value for SQL NULL in a JSON column. */
 const forPrisma = ({ table: { kinds } }: Case, values: Values): Values =>
   Object.fromEntries(
     Object.entries(values).map(([name, value]) => [

@@ -6,7 +6,7 @@ import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { takeWaiting } from '../../src/ledger/redelivery.ts';
 import { useDatabase } from '../support/stack.ts';
 
-/** Support for the tests of redelivery. It makes a new merchant for each test, and pending deliveries. */
+/** Support for the tests of redelivery. It creates a new merchant for each test, and pending deliveries. */
 
 export const { db, connect } = useDatabase();
 export let merchantId: string;

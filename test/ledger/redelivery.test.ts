@@ -26,7 +26,8 @@ import {
 } from './redelivery-support.ts';
 
 /**
- * Tests when pending deliveries are made earlier than planned. Only the rows decide that, whichever worker reads them.
+ * Tests when nodrop makes a pending delivery earlier than planned. This depends only on the rows, so all workers decide
+ * in the same way.
  */
 
 /** The database client of another worker. */
@@ -202,7 +203,7 @@ describe('a batch of redeliveries', () => {
     // Meanwhile the third delivery is settled in another way.
     await db.delivery.update({ where: { id: third.id }, data: { status: 'conflict', settledAt: at(3) } });
     expect(await readOutcome(db, batch, at(4))).toEqual({ answered: 1, unanswered: 1, pauseMs: 29_000 });
-    // If an activity runs again, it tries again to make the delivery due. This has no effect, because the delivery
+    // Stands for a repeated activity, which makes the delivery due again. This has no effect, because the delivery
     // already has its own next attempt.
     await makeDue(db, second);
     expect(await leaseDelivery(db, second.id, at(5))).toMatchObject({ kind: 'later' });

@@ -21,8 +21,8 @@ import { ofTrade } from '../support/callback.ts';
 import { useDatabase } from '../support/stack.ts';
 
 /**
- * If the answer to a query says nothing new, it costs one UPDATE, without a lock or a new row. Equal answers are
- * counted. When a different answer comes, they get one timeline entry together.
+ * Tests answers to queries that say nothing new. Each costs one UPDATE, without a lock or a new row. The ledger counts
+ * equal answers, and writes one timeline entry for all of them when a different answer comes.
  */
 
 const { db, connect } = useDatabase();
@@ -185,7 +185,7 @@ test('when a different answer arrives, the equal answers before it get one entry
   const first = ['The channel answered unpaid.', { state: 'unpaid', by: 'query' }];
   expect(await entriesOf(id)).toEqual([first]);
   expect(await poll(id, { state: 'processing' }, 10)).toBe('locked');
-  // If an answer came only once, there is no timeline entry for equal answers.
+  // An answer that came only once gets no timeline entry for equal answers.
   expect(await poll(id, UNPAID, 11)).toBe('locked');
   expect(await entriesOf(id)).toEqual([
     first,

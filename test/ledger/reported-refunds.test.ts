@@ -12,7 +12,7 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { useDatabase } from '../support/stack.ts';
 
 /**
- * Tests a channel whose trades report that a part was refunded, but not how much. WeChat Pay's `REFUND` state is an
+ * Tests a channel that reports a partial refund of a trade, but not its amount. WeChat Pay's `REFUND` state is an
  * example. An order never becomes paid by money that may have been refunded (P2). If no known refund explains the
  * report, an attention is raised once.
  */

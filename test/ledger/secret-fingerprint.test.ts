@@ -51,7 +51,8 @@ test('if the secret is wrong, the message names the file of the data folder that
   expect((await refusal(OTHER, '/srv/one/secrets.json')).message).toContain(
     'the right one was in the same file before. Restore the file',
   );
-  // If the database is external, no process reads the file with the secret. So the message says to set NODROP_SECRET.
+  // If the database is external, no process reads the file with the secret. So the message tells the operator to set
+  // NODROP_SECRET.
   await expect(requireSecret(database.db, own(OTHER, null, false))).rejects.toThrow(
     'the right one is in /srv/one/secrets.json. Set NODROP_SECRET to the `secret` in that file. To change it',
   );

@@ -22,10 +22,7 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { ofTrade } from '../support/callback.ts';
 import { useDatabase } from '../support/stack.ts';
 
-/**
- * Tests that a pending event that is no longer true is superseded. This happens in the transaction that makes the
- * event untrue.
- */
+/** Tests that a pending event is superseded in the transaction that makes it untrue. */
 
 const { db } = useDatabase();
 let merchantId: string;
@@ -271,8 +268,8 @@ test('a delivered success is not redelivered after a full refund', async () => {
 test('if an external refund turns out to be a refund that nodrop made, the payment stays refunded in full', async () => {
   const payment = await newPending();
   const { id } = await ask(payment, 400);
-  // The channel did not know the number of the refund, and everything was refunded at the channel. Then the channel
-  // also makes the refund with this number.
+  // The channel did not know the number of nodrop's refund, and all money was refunded at the channel. After that, the
+  // channel also makes nodrop's refund.
   await recordFirstAsk(db, id, backAtChannel(1000), now());
   const superseded = await row(payment);
   expect(superseded).toMatchObject({ orderUpdate: 'conflict', refundedAmount: 1000n });

@@ -14,8 +14,8 @@ import { RefundWorkflows } from '../../src/temporal/refund-workflows.ts';
 import { ofTrade } from '../support/callback.ts';
 import { eventually, useDatabase } from '../support/stack.ts';
 
-// Tests what the sweep does with callbacks. Callbacks that came before their payment are retried long enough.
-// Unverifiable callbacks are not kept forever. The database is real, and the workflows only record their calls.
+// Tests what the sweep does with callbacks. It retries a callback that came before its payment, and deletes
+// unverifiable callbacks after some time. The database is real, and the stand-in for the workflows only records calls.
 
 const [MINUTE, HOUR, DAY] = [60_000, 3_600_000, 86_400_000];
 
@@ -137,13 +137,13 @@ describe('a callback that matches no payment', () => {
       await matchCallbacks(db, new Date(clock));
       const next = (await rowOf(id)).nextSweepAt?.getTime() ?? 0;
       if (next <= clock) break;
-      // The sweep does not retry to match the callback before that time.
+      // Before that time, the sweep does not try again to match the callback.
       await matchCallbacks(db, new Date(next - 1));
       expect((await rowOf(id)).nextSweepAt?.getTime()).toBe(next);
       clock = next;
     }
     expect(minutes.slice(0, 10)).toEqual([0, 1, 2, 4, 8, 16, 32, 64, 124, 184]);
-    // The last retry is after 72 h. It has no effect.
+    // The last retry comes after 72 h and also finds no payment.
     expect(minutes.at(-2)).toBeGreaterThan(71 * 60 - 1);
     expect(minutes.at(-2)).toBeLessThan(72 * 60);
     expect(minutes.at(-1)).toBeGreaterThanOrEqual(72 * 60);

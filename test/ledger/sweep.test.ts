@@ -18,7 +18,7 @@ import {
 } from '../../src/ledger/sweep.ts';
 import { useDatabase } from '../support/stack.ts';
 
-// Tests which rows the sweep takes, and in which sequence. The database is real, and there are no workflows.
+// Tests which rows the sweep takes, and in which sequence. It uses a real database and no workflows.
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
@@ -64,8 +64,8 @@ const settled = () => ({
 const pending = () => ({ ...settled(), orderUpdate: 'pending', orderUpdatedAt: null });
 
 /**
- * One outage leaves this number of rows, which is more than the size of a batch. The rows are older than all other
- * rows. The sweep has postponed them before, and they are due again.
+ * The number of rows after one outage, which is more than a batch. These rows are older than all other rows. The sweep
+ * has postponed them before, and they are due again.
  */
 const MANY = 1_400;
 const waiting = (i: number) => ({ createdAt: ago(2 * HOUR - i), nextSweepAt: ago(MINUTE) });
@@ -205,7 +205,7 @@ test('after a loss of Temporal every unfinished payment is recovered, even an en
     await one({ status: 'created' }),
     await one({ status: 'paying', expiresAt: ago(5 * DAY) }),
     await one({ status: 'cancelled', endedAt: ago(HOUR), channelAnsweredAt: ago(HOUR) }),
-    // The channel gives no answer that can be read. nodrop queries it every hour until it gives one.
+    // The channel gives no readable answer, so nodrop queries it every hour.
     await one({ ...ended, channelAnsweredAt: ago(2 * DAY), channelErrorSince: ago(DAY) }),
     // Temporal was lost during the late queries. The time for the remaining late queries has passed since then.
     await one({ ...ended, channelAnsweredAt: ago(2 * DAY + HOUR) }),
@@ -229,7 +229,7 @@ test('the ledger and the workflow calculate the same time for the end of a payme
   const DAY = 24 * HOUR;
   const random = <T>(arbitrary: fc.Arbitrary<T>) => fc.sample(arbitrary, { numRuns: 500, seed: 1 });
   const ms = (max: number) => fc.integer({ min: -max, max });
-  // Some of the times are within two minutes of the end of the late queries. The others are any times.
+  // Some of the times are within two minutes of the end of the late queries. The others are within nine days of it.
   const near = fc.oneof(ms(2 * MINUTE), ms(9 * DAY));
   const cases = random(
     fc.record({
@@ -316,11 +316,11 @@ test('the sweep takes payments with recorded money before older payments without
   const answer = { state: 'paid', channelPaymentId: 't', amount: 10, currency: 'CNY', by: 'callback' };
   const paid = await newPayments(3, (i) => ({
     ...{ status: 'paying', channelAnswer: answer, channelAnsweredAt: ago(2 * MINUTE) },
-    // For another reason, an earlier sweep has already examined one of the paid payments.
+    // An earlier sweep has already checked one of the paid payments, for another reason.
     nextSweepAt: i === 0 ? ago(MINUTE) : null,
   }));
   const taken = (await takeStuckPayments(db, ago(0))).map(({ id }) => id);
-  // The payments with recorded money come first. So they are handled even if the step runs out of time.
+  // The step handles payments with recorded money first, in case it runs out of time.
   expect(taken.slice(0, 3).sort()).toEqual([...paid].sort());
 });
 
@@ -365,7 +365,7 @@ describe('the sweep uses indexes that contain no finished rows', () => {
     const indexes: Record<string, string[]> = {};
     for (const [name, plan] of Object.entries(plans)) {
       expect(plan).not.toContain('Seq Scan');
-      // The other indexes in the plan only find a known row, so they are left out.
+      // The test ignores the other indexes in the plan, because each of them only finds a known row.
       indexes[name] = [...new Set(plan.match(/\b\w+_idx\b/g))].filter((index) => !index.includes('_id_'));
     }
     // In place of an empty partial index, the planner may use another empty partial index.

@@ -7,8 +7,8 @@ import {
   withinLimits,
 } from '../../src/ledger/transaction-limits.ts';
 
-// Tests the limits of transactions with work that hangs as long as the test wants. The test uses no database, and
-// counts the work.
+// Tests the limits of concurrent transactions. The work of a transaction hangs until the test ends it. The tests use no
+// database, and count the work that runs.
 
 const WAITING = 40;
 /** The number of slots of a worker's task queue. */
@@ -70,7 +70,7 @@ test.each([
     expect(underWay).toBeLessThan(SLOTS);
     expect(await withinLimits(db, 'other', 'order', async () => 'served')).toBe('served');
     await end();
-    // In the end, every transaction that waited has run.
+    // In the end, every waiting transaction has run.
     expect((await counts()).begun).toBe(atOnce + WAITING);
   },
 );

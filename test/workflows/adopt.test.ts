@@ -34,7 +34,7 @@ function channel() {
 const stateOf = async (outTradeNo: string) =>
   (await h.simulator.ledger()).find((row) => row.outTradeNo === outTradeNo)?.state;
 
-/** Adopts a trade as the API does, after the channel has reported the terms of the trade. */
+/** Adopts a trade as the API does. The channel has reported the terms of the trade before. */
 async function adopt(
   reference: string,
   { as = 'watched' as 'watched' | 'own', orderId = `adopted-${n}`, expiresInMs = 1_800_000 } = {},
@@ -71,7 +71,7 @@ test('if the callback of an adopted trade is lost, the money pays the order with
   expect(row).toMatchObject({ status: 'succeeded', orderUpdate: 'applied', settledBy: 'query' });
   expect(await h.orderStatus(payment)).toBe('succeeded');
   expect((row.settledAt?.getTime() ?? 0) - payment.createdAt.getTime()).toBeLessThan(30_000);
-  // The channel has only the adopted trade, and nodrop has not created another one.
+  // The channel has only the adopted trade, because nodrop has not created another trade.
   expect((await h.simulator.ledger()).map(({ outTradeNo }) => outTradeNo)).not.toContain(payment.id);
 });
 

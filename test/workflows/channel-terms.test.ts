@@ -6,9 +6,9 @@ import { eventually } from '../support/stack.ts';
 import { useHarness } from './harness.ts';
 
 /**
- * Tests special cases of channels: wrong credentials, a close that must wait, a next action that is not
- * renewed, and an unknown trade that can still be paid. In these tests `simulator` is a channel that uses its
- * own ids. `simulator2` is the normal simulator, and its credentials can be wrong.
+ * Tests special cases of channels: wrong credentials, a close that must wait, a next action that is not renewed, and an
+ * unknown trade that can still be paid. In these tests `simulator` is a channel that uses its own ids, and `simulator2`
+ * is the normal simulator. A test can make the credentials of `simulator2` wrong.
  */
 
 const WRONG = new ChannelError('misconfigured', 'The API key is wrong: set another one.');

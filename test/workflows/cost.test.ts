@@ -63,7 +63,8 @@ test('a payment that is settled by its callback takes 20 history events and 3 wo
     activityTaskScheduled: 1,
     activityTaskStarted: 1,
     activityTaskCompleted: 1,
-    // These events set `paying` and `succeeded`. The start event already contains `created`.
+    // These two events set the search attributes for `paying` and `succeeded`. The start event already contains
+    // `created`.
     upsertWorkflowSearchAttributes: 2,
     // The timer that runs until the first query.
     timerStarted: 1,

@@ -29,8 +29,8 @@ test('an unpaid payment is queried once more at its expiry and then closed at th
   expect(await h.orderStatus(payment)).toBe('unpaid');
   expect((await ledgerOf(payment.id))?.state).toBe('CLOSED');
   await run.result();
-  // These are the scheduled queries, the query at the expiry, and the queries of the late watch 10 min, 1 h, 6
-  // h and 24 h after the expiry.
+  // These times are of the scheduled queries, of the query at the expiry, and of the late watch: 10 min, 1 h, 6 h and
+  // 24 h after the expiry.
   expectAsked(h, payment, [10, 20, 30, 50, 60, 660, 3660, 21_660, 86_460]);
 });
 
@@ -52,7 +52,7 @@ test('if the channel answers a close with "already paid", the payment counts as 
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   await h.pass(55);
-  // The last query has reported unpaid. Now the payer pays before the close.
+  // The last query has reported "unpaid". The payer pays after this query and before the close.
   h.onAnswer = async (outTradeNo) => void (await h.simulator.pay(outTradeNo));
   await run.result();
   expect(await h.row(payment.id)).toMatchObject({

@@ -8,15 +8,15 @@ import { eventually, realEnvironment, timeSkippingEnvironment } from '../support
 import { useHarness } from './harness.ts';
 
 /**
- * Tests a payment that expires while its trade is being created. The create's schedule-to-close timeout ends at
- * the expiry. The real server and the time-skipping server report this timeout differently. With both reports,
- * the channel is queried and the payment is closed.
+ * Tests a payment that expires while its trade is being created. The create's schedule-to-close timeout ends at the
+ * expiry. The real server and the time-skipping server report this timeout differently. With either report, nodrop
+ * queries the channel and closes the payment.
  */
 
 const EXPIRES_IN_MS = 6_000;
 /**
- * The channel creates the trade this long after the expiry. At that time the workflow certainly still waits for
- * the attempt.
+ * The time from the expiry until the channel creates the trade. It is so short that the workflow still waits for the
+ * attempt.
  */
 const LATE_MS = 8_000;
 const IN_TIME_MS = CREATE_ATTEMPT_MS - 2_000;
@@ -76,7 +76,7 @@ describe.each([
     return payment;
   };
 
-  /** The number of create activities that timed out, their timeouts in ms, and whether the close has begun. */
+  /** Returns the number of timed-out create activities, their timeouts in ms, and whether the close has begun. */
   const historyOf = async ({ id }: Payment) => {
     const { events } = await h.env.client.workflow.getHandle(paymentWorkflowId(id)).fetchHistory();
     const givenUp = (events ?? []).filter(
@@ -210,7 +210,7 @@ describe.each([
           creates = 0;
           return { payment, trade, lateBy };
         },
-        // If the workflow gets here, the machine was so slow that every attempt has certainly ended.
+        // The workflow gets here only if the machine was so slow that every attempt has ended.
         ({ lateBy }) => lateBy > IN_TIME_MS,
       );
       expect(trade?.state).toBe('CLOSED');

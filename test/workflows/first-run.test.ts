@@ -17,9 +17,9 @@ import { eventually, realEnvironment } from '../support/stack.ts';
 import { useHarness } from './harness.ts';
 
 /**
- * Tests the first run of a new payment, which creates the trade without reading the row first. If a payment has
- * ended or must end, it gets no next action, even if its row has changed or the run is started again. Uses the
- * real server, because the time-skipping server cannot reset workflows.
+ * Tests the first run of a new payment, which creates the trade without reading the row first. A payment that has ended
+ * or must end gets no next action, even if its row has changed or the run is started again. Uses the real server,
+ * because the time-skipping server cannot reset workflows.
  */
 
 /** The trades for which the channel has received a create request. */

@@ -81,9 +81,9 @@ export interface Harness {
     expiresInMs?: number;
   }): Promise<Payment>;
   /**
-   * Resolves when the trade is created and the server has recorded this. A message that arrives earlier would
-   * cancel the activity. After an activity was cancelled, the time-skipping server stops skipping time, or
-   * skips time while a task runs.
+   * Resolves when the trade is created and the server has recorded its creation. A message that arrives earlier would
+   * cancel the create activity. After a cancelled activity, the time-skipping server stops skipping time, or skips time
+   * while a task runs.
    */
   start(payment: Payment): Promise<WorkflowHandle>;
   row(paymentId: string): Promise<Payment>;
@@ -108,7 +108,7 @@ export interface Harness {
   reallyAskedAt(payment: Payment): number[];
   /** The calls to the channel about the refund, with their times in seconds since the first call. */
   refundCalls(refundId: string): { call: 'refund' | 'query'; at: number }[];
-  /** Creates a payment of a new order. It is paid and settled. */
+  /** Creates a payment of a new order. The payment is paid and settled. */
   newPaid(options?: { amount?: number }): Promise<Payment>;
   /** Requests a refund as the API does, and starts its workflow. */
   refund(payment: Payment, amount?: number, idempotencyKey?: string): Promise<Refund>;
@@ -118,7 +118,7 @@ export interface Harness {
   /** Resolves when the refund has this status. Virtual time does not pass until then. */
   untilRefund(refundId: string, status: string): Promise<void>;
   /**
-   * Makes a refund directly at the channel, without nodrop. It can have a number of one of nodrop's refunds.
+   * Makes a refund directly at the channel, without nodrop. The refund can have the number of one of nodrop's refunds.
    */
   refundElsewhere(payment: Payment, amount: number, outRefundNo?: string): Promise<void>;
   /** Simulates a restored backup. The ledger loses all rows about the payment's refunds. */
@@ -177,7 +177,7 @@ export interface HarnessOptions {
    * @default none, so the workflow code is the same as in production
    */
   readonly workflowInterceptors?: readonly string[];
-  /** How many workflows a worker keeps in memory. @default as in production */
+  /** The number of workflows that a worker keeps in memory. @default as in production */
   readonly maxCachedWorkflows?: number;
   /** Channels that exist in addition to the two channels of the simulator. */
   readonly others?: readonly ChannelAdapter[];
@@ -191,8 +191,8 @@ export interface HarnessOptions {
    */
   readonly onLog?: (entry: LogEntry) => void;
   /**
-   * Called each time the server's clock was read, with the time that it returned and the real times before and
-   * after the reading, in epoch ms.
+   * The harness calls this function after each read of the server's clock. The arguments are the time of the server,
+   * and the real times before and after the read, in epoch ms.
    */
   readonly onClock?: (reading: { said: number; asked: number; answered: number }) => void;
 }
@@ -209,8 +209,8 @@ const ADAPTER_LIMIT_MS = 8_000;
 export const SECRET = 'a secret of at least 32 characters';
 
 /**
- * How much the gaps between queries may differ from the expected ones, in seconds, when no slow work is done
- * around the queries.
+ * The allowed difference between the actual and the expected gaps between queries, in seconds, without slow work around
+ * the queries.
  */
 const GAP_TOLERANCE = 1.5;
 
@@ -222,10 +222,7 @@ const GAP_TOLERANCE = 1.5;
 export function expectAsked(h: Harness, payment: Payment, expected: readonly number[]): void {
   const asked = h.askedAt(payment);
   const really = h.reallyAskedAt(payment);
-  /**
-   * How much real time passed around query `i`, in seconds. It is counted from the query two before it to the
-   * next query.
-   */
+  /** The real time around query `i`, in seconds: from query `i - 2` to query `i + 1`. */
   const workAround = (i: number) => (really[i + 1] ?? really[i] ?? 0) - (really[i - 2] ?? 0);
   const gaps = (times: readonly number[]) => times.map((at, i) => at - (times[i - 1] ?? 0));
   const wanted = gaps(expected);
@@ -283,11 +280,11 @@ export function useHarness(
  * @param h the object that becomes the harness
  */
 export async function startHarness(options: HarnessOptions = {}, h: Partial<Harness> = {}): Promise<Harness> {
-  // The caller can receive the log, because errors that tests cause on purpose would fill pages.
+  // The caller can receive the log, because the errors that tests cause on purpose would flood the output.
   installRuntime(options.onLog);
   const env = await (options.environment ?? timeSkippingEnvironment)();
   const database = await freshDatabase();
-  // No test here crashes the database, so its commits need not wait for the disk.
+  // No test crashes the database, so a commit need not wait for the disk.
   const databaseUrl = `${database.url}?options=${encodeURIComponent('-c synchronous_commit=off')}`;
   const unwatch = watchLedger(databaseUrl);
   const db = createLedgerClient(databaseUrl);
@@ -305,10 +302,10 @@ export async function startHarness(options: HarnessOptions = {}, h: Partial<Harn
   });
   const simulator = simulatorClient(server.url);
   const asked: { outTradeNo: string; at: number; really: number }[] = [];
-  /** By payment id, when the payment was created, on the real clock. */
+  /** The real time at which each payment was created, by payment id. */
   const madeAt = new Map<string, number>();
   const channels = new Map<string, ChannelAdapter>();
-  /** The adapters as they are without the tests' wrappers. */
+  /** The adapters without the tests' wrappers. */
   const adapters = new Map<string, ChannelAdapter>();
   const asksFor = (outRefundNo: string) =>
     refundCalls.some((made) => made.outRefundNo === outRefundNo && made.call === 'refund');
@@ -436,8 +433,8 @@ export async function startHarness(options: HarnessOptions = {}, h: Partial<Harn
           returnUrl: undefined,
           metadata: {},
           expiresInMs,
-          // All other attempts count as already queried. So the tests see what happens if none of their
-          // channels has answered in time.
+          // The harness treats all other attempts as already queried, as if none of their channels had answered in
+          // time.
           askedAttempts: new Set((await db.payment.findMany({ select: { id: true } })).map(({ id }) => id)),
         },
         hashSecret,

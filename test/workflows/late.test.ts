@@ -44,7 +44,7 @@ test("an operator's query long after the late watch restarts the workflow, which
   await run.result();
   expect((await h.row(payment.id)).status).toBe('closed');
   await h.ask(payment);
-  // The state if an activity recorded the answer and died before it returned.
+  // The row is now as if an activity had recorded the answer and died before it returned.
   const answer = { amount: 1990, currency: 'CNY', paidAt: new Date(await h.now()).toISOString() };
   await recordAnswer(
     h.db,

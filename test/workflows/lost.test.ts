@@ -124,7 +124,7 @@ test('a workflow whose row is lost shows the attention row_lost and looks for th
   const looks = readsOf(payment.id).slice(before - 1);
   expect(gaps(looks)).toEqual([1, 2, 4, 8, 16, 32, 60, 60, 60]);
 
-  // An operator's query is answered even without a row.
+  // nodrop answers an operator's query even without a row.
   expect(await h.workflows.askChannel(payment, 10_000)).toBe(false);
   expect(await h.workflows.awaitNextAction(payment, 10_000)).toBe(true);
 
@@ -145,7 +145,7 @@ test('if a row cannot be read, the workflow retries at growing intervals of up t
   await eventually(() => readsOf(payment.id).length > before);
   await h.pass(200);
   const looks = readsOf(payment.id).slice(before);
-  // The workflow waits 0, 2, 4, 8, 16 and 32 s, and after that one minute each time.
+  // The workflow waits 0, 2, 4, 8, 16 and 32 s, and after that one minute before each check.
   const seconds = looks.slice(1).map((at, i) => Math.round((at - (looks[i] ?? 0)) / 1000));
   expect(seconds).toEqual([2, 4, 8, 16, 32, 60, 60]);
   expect(await attentionShown(run.workflowId)).not.toBe('"row_lost"');
@@ -194,7 +194,7 @@ test('if two recovered payments of one order are paid, the second payment gets a
   expect(await h.db.refund.count({ where: { paymentId: { in: [first.id, second.id] } } })).toBe(0);
 });
 
-// After a message cancels an activity, this server no longer skips time. The following tests do not need
+// After a message cancels an activity, the time-skipping server no longer skips time. The following tests do not need
 // skipped time.
 
 test('the input of a workflow contains what is needed to restore a lost row', async () => {
@@ -225,7 +225,7 @@ test('a recovered payment without money is closed at the channel and cancelled, 
   const payment = await newLost();
   const created = creates.filter((id) => id === payment.id).length;
   await recover(payment);
-  // If a caller requests a next action, the payment gets none.
+  // The payment gets no next action, even if a caller requests one.
   expect(await h.workflows.awaitNextAction(payment, 10_000)).toBe(true);
   await h.until(payment.id, 'cancelled');
   expect(await h.orderStatus(payment)).toBe('unpaid');

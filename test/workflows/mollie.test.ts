@@ -21,7 +21,7 @@ import { type Harness, LATE_CANCELLATION, SECRET, useHarness } from './harness.t
 const MINUTE = 60;
 
 let double: MollieDouble;
-/** How many webhook calls of the double the test has delivered or dropped. */
+/** The number of webhook calls of the double that the test has delivered or dropped. */
 let told = 0;
 
 /** Sets the double's clock to the server's virtual time before each call to Mollie. */
@@ -246,6 +246,6 @@ test('Mollie: a chargeback raises an attention, and its money counts as refunded
   await tell('reverse', { chargeback: chargebacks[0]?.id ?? '' });
   await callBack();
   await eventually(async () => (await h.row(payment.id)).refundedAmount === 0n);
-  // No automatic step makes the order paid again.
+  // The order does not become paid again automatically.
   expect(await h.orderStatus(payment)).toBe('refunded');
 });

@@ -4,7 +4,7 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { eventually } from '../support/progress.ts';
 import { useHarness } from './harness.ts';
 
-/** After a notice, the channel is queried until it answers. The status of the payment does not matter. */
+/** Tests that after a notice nodrop queries the channel until it answers, whatever the status of the payment is. */
 
 const h = useHarness();
 afterEach(async () => {
@@ -48,7 +48,7 @@ test('if the query after a notice for a settled payment fails, the sweep causes 
   await eventually(() => h.askedAt(payment).length > asked);
   expect(await isAnswered(payment)).toBe(false);
   await h.simulator.setFaults({ query: { errorRate: 0 } });
-  // This test does the sweep's work, because no sweep runs here.
+  // No sweep runs in this test, so the test does the sweep's work.
   await h.workflows.notice(payment, 10_000);
   await eventually(() => isAnswered(payment));
   expect((await h.row(payment.id)).refundedAmount).toBe(300n);

@@ -6,8 +6,8 @@ import { eventually } from '../support/stack.ts';
 import { deliveriesOf, h, receive, resolve, shop } from './order-service-support.ts';
 
 /**
- * Tests messages that arrive while an event waits for its order service. They cancel a running activity, and
- * after that the time-skipping server no longer skips time. These tests do not need skipped time.
+ * Tests messages that arrive while an event waits for its order service. Such a message cancels a running activity, and
+ * the time-skipping server then stops skipping time. These tests do not need skipped time.
  */
 
 test('when an operator requests a retry or a redelivery, a waiting event is delivered immediately', async () => {

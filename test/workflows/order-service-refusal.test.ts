@@ -18,8 +18,8 @@ import {
 } from './order-service-support.ts';
 
 /**
- * If the order service refuses, the money is applied or refunded once. The same is true if an operator or a
- * refund decides before the order service answers.
+ * Tests refusals by the order service, and decisions by an operator or a refund before the order service answers. In
+ * each case the money is applied or refunded exactly once.
  */
 
 const sweep = async () =>
@@ -219,8 +219,8 @@ test.each([
     const told = await tellsOf(payment);
     expect(told[0]).toBe('payment.succeeded superseded');
     expect(told).toContain('payment.conflict delivered');
-    // Either the event of the partial refund was delivered before the remaining money was refunded, or it was
-    // superseded because it says that the payment pays the order.
+    // The event of the partial refund says that the payment pays the order. It was delivered before the refund of the
+    // remaining money, or superseded by that refund.
     expect(new Set(told.slice(1).filter((one) => one !== 'refund.succeeded superseded'))).toEqual(
       new Set(['payment.conflict delivered', 'refund.succeeded delivered']),
     );

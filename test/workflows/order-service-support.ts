@@ -8,7 +8,7 @@ import { eventually } from '../support/stack.ts';
 import { type Harness, SECRET, useHarness } from './harness.ts';
 
 /**
- * Support for tests of order services. Contains a harness, a shop that receives events, and functions that read
+ * Support for tests of order services. It provides a harness, a shop that receives events, and functions that read
  * deliveries.
  */
 

@@ -18,7 +18,7 @@ import {
   shop,
 } from './order-service-support.ts';
 
-/** Delivery to the order service is retried until the order service agrees, whatever it answered before. */
+/** Tests that nodrop retries a delivery until the order service agrees, whatever the earlier answers were. */
 
 const HOUR = 3_600;
 
@@ -136,7 +136,7 @@ test('during a rotation, events are signed with the old secret, then with the ol
   const lines = await rotateMerchantSecret(h.db, 'shop', 1, { secret: SECRET }, new Date(await h.now()));
   const secret = lines.at(-1) ?? '';
   await pass(600);
-  // The shop gets the new secret. At this time, both the old and the new secret sign.
+  // The shop gets the new secret. At this time, nodrop signs with both the old and the new secret.
   shop.secret = secret;
   await pass(600);
   await pass(HOUR);

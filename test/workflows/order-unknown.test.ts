@@ -8,8 +8,8 @@ import { eventually } from '../support/stack.ts';
 import { type Harness, SECRET, useHarness } from './harness.ts';
 
 /**
- * If the order service does not know an order, the event is redelivered for a day before the money is refunded.
- * Refunds cancel activities, and after that this server may no longer skip time. So the tests without refunds
+ * Tests an order that the order service does not know. nodrop redelivers the event for a day before it refunds the
+ * money. Refunds cancel activities, and after that the server may no longer skip time. So the tests without refunds
  * come first.
  */
 

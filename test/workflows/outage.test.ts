@@ -11,7 +11,10 @@ import { NET_MS } from '../support/progress.ts';
 import { eventually } from '../support/stack.ts';
 import { SECRET, useHarness } from './harness.ts';
 
-/** After an outage of the order service, waiting events are redelivered as soon as the service answers again. */
+/**
+ * Tests that after an outage of the order service, nodrop redelivers waiting events as soon as the service answers
+ * again.
+ */
 
 const DAY = 86_400_000;
 
@@ -37,7 +40,7 @@ beforeEach(async () => {
     where: { status: 'pending' },
     data: { status: 'delivered', settledAt: new Date() },
   });
-  // Makes it look as if the last redelivery were long ago.
+  // Changes the rows as if the last redelivery were long ago.
   await h.db.merchant.updateMany({
     data: {
       orderServiceFailingSince: null,
@@ -64,7 +67,7 @@ async function longWaiting(count: number): Promise<Payment[]> {
   for (let i = 0; i < count; i++) payments.push(await receive());
   const of = { paymentId: { in: payments.map(({ id }) => id) } };
   const nextAttemptAt = new Date((await h.now()) + DAY);
-  // All deliveries become due at the same time. None of them is changed while an attempt for it runs.
+  // All deliveries become due at the same time. A delivery does not change while an attempt at it is running.
   await eventually(async () => {
     const told = { ...of, attempts: { gt: 0 }, leasedUntil: null };
     const { count: changed } = await h.db.delivery.updateMany({

@@ -14,9 +14,9 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { useHarness } from './harness.ts';
 
 /**
- * A harness whose channel handles refunds as real channels do. It uses its own ids, lists the refunds of a
- * trade, forgets idempotency keys after 24 h, stores failures under keys, sometimes needs a person, and
- * reverses refunds. The simulator handles its trades.
+ * A harness whose channel handles refunds as real channels do. It uses its own ids, lists the refunds of a trade,
+ * forgets idempotency keys after 24 h, stores failures under keys, sometimes needs a person, and reverses refunds. The
+ * channel's trades are at the simulator.
  */
 
 export const [MINUTE, HOUR, DAY] = [60, 3600, 86_400];
@@ -38,10 +38,7 @@ class Book {
   /** The idempotency keys under which the channel stores only a failure. */
   readonly spent = new Set<string>();
   storesFailures = false;
-  /**
-   * The reason of a temporary refusal. The channel stores the refusal under the idempotency key, if it stores
-   * refusals.
-   */
+  /** The reason of a temporary refusal. A channel that stores refusals stores this one under the idempotency key. */
   refusesForNow: string | undefined;
   keepsRefusals = true;
   readonly refused = new Map<string, string>();

@@ -106,7 +106,7 @@ describe('a dispute', () => {
       await done(refund.id);
       const { status, settledAt, createdAt } = await h.refundRow(refund.id);
       expect(status).toBe('failed');
-      // The refund ends before the channel forgets its idempotency key.
+      // The refund ends before the channel forgets the refund's idempotency key.
       expect(Number(settledAt) - Number(createdAt)).toBeLessThan((DAY / 2) * 1000);
       expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n });
       expect(book.of(payment.id)).toEqual([]);
@@ -151,7 +151,7 @@ describe('a succeeded refund whose money the bank returns to the merchant', () =
     await h.callback(payment, {}, 'n-returned', { channelRefundId: 'chr_1', answer: said });
     await done(refund.id);
     await expectReversed(payment, refund.id);
-    // If money is refunded later, this counts as a separate refund, whether it is automatic or requested.
+    // A later refund counts as a separate refund, whether it is automatic or requested.
     await h.callback(payment, {}, 'n-returned-2', { outRefundNo: refund.id, answer: said });
     await done(refund.id);
     const again = await h.refund(payment);

@@ -8,7 +8,7 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { eventually } from '../support/progress.ts';
 import { atChannel, done, h, hooks, processing, refundsOf } from './refund-support.ts';
 
-/** Refunds that nodrop did not request at the channel are found. They count once and raise an attention. */
+/** Tests that nodrop finds refunds that it did not request at the channel. They count once and raise an attention. */
 
 test('if the channel reports two refunds whose sum exceeds the received amount, they are recorded only up to the received amount', async () => {
   const payment = await h.newPaid();
@@ -83,7 +83,7 @@ test('if the channel refunds more than nodrop requested and the excess was recor
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 500n, attention: 'amount_mismatch' });
 });
 
-// After a message cancels an activity, this server no longer skips time. The following tests do not need
+// After a message cancels an activity, the time-skipping server no longer skips time. The following tests do not need
 // skipped time.
 
 describe('a refund of all remaining money after a refund was made at the channel', () => {
@@ -165,8 +165,7 @@ test('a query records each refund that was made at the channel only once, and an
 test('a callback can report a refund that was made at the channel, and if the first answer reports such a refund, the refund due is smaller', async () => {
   const payment = await h.newPaid();
   const trx = { channelPaymentId: 'trx', refundedAmount: 400 };
-  // If an answer reports a different total amount of the trade, nodrop does not trust what it says about
-  // refunds.
+  // If an answer reports a wrong total amount of the trade, nodrop does not trust the refunds in this answer.
   for (const id of ['n-other', 'n-another']) await h.callback(payment, { ...trx, amount: 1 }, id);
   await h.callback(payment, trx, 'n-refund');
   await h.callback(payment, trx, 'n-refund');
@@ -286,7 +285,7 @@ describe('a refund whose amount at the channel differs from the requested amount
     expect(await h.timeline(payment.id)).toContain(
       `refund: Refund ${id} of CNY 19.90 succeeded: requested. ${detail}`,
     );
-    // The remaining money can be refunded. This does not clear the attention.
+    // The merchant can still refund the remaining money. This refund does not clear the attention.
     await done((await h.refund(payment)).id);
     expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 1990n, attention: 'amount_mismatch' });
     expect(await h.orderStatus(payment)).toBe('refunded');

@@ -8,7 +8,10 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { NET_MS } from '../support/progress.ts';
 import { atChannel, done, h, hooks, payTwice, refundsOf } from './refund-support.ts';
 
-/** If a refund is refused, its amount is no longer reserved. If the refund was due, its attention stays. */
+/**
+ * Tests refused refunds. The amount of a refused refund is no longer reserved. If the refund was due, its attention
+ * stays.
+ */
 
 test('if the channel finally refuses a refund, the refund fails and its amount can be requested again', async () => {
   const payment = await h.newPaid();
@@ -71,7 +74,7 @@ test('a refused refund is not settled until a query of the trade shows which ref
   ]);
 });
 
-// After a message cancels an activity, this server no longer skips time. The following tests do not need
+// After a message cancels an activity, the time-skipping server no longer skips time. The following tests do not need
 // skipped time.
 
 test('a refused automatic refund keeps its attention until the money is refunded in another way', async () => {
@@ -185,7 +188,7 @@ describe('if the channel refuses to refund all remaining money because a part wa
     expect(await h.db.refund.count({ where: { paymentId: payment.id } })).toBe(5);
     const again = await requestRefund(h.db, payment.id, request, new Date(await h.now()));
     expect(again).toMatchObject({ created: false, refund: { id: first.id, status: 'failed', replacedBy } });
-    // The events have this order, and each event names its replacement.
+    // The events come in this sequence. The event of a replaced refund contains the id of its replacement.
     const events = await h.db.event.findMany({
       where: { paymentId: payment.id, type: { startsWith: 'refund.' } },
       orderBy: { version: 'asc' },

@@ -5,8 +5,8 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { useHarness } from './harness.ts';
 
 /**
- * Support for tests of refunds. Contains a harness with two hooks. One runs before a refund request, and the
- * other runs after the answer to a query.
+ * Support for tests of refunds. It provides a harness with two hooks: one before a refund request, and one after the
+ * answer to a query.
  */
 
 interface Hooks {
@@ -59,7 +59,7 @@ export const refundsOf = async ({ id: paymentId }: Payment) => {
 export const done = (refundId: string) =>
   h.env.client.workflow.getHandle(refundWorkflowId(refundId)).result();
 
-/** Both attempts of one order are paid. The attempt that is settled second becomes the conflict. */
+/** Pays both attempts at one order. The attempt that is settled second becomes the conflict. */
 export async function payTwice() {
   const first = await h.newPayment();
   const second = await h.newPayment({ orderId: first.orderId, channel: 'simulator2' });

@@ -5,7 +5,7 @@ import { takeStuckRefunds } from '../../src/ledger/sweep.ts';
 import { eventually } from '../support/progress.ts';
 import { atChannel, done, h, payTwice, processing, refundsOf } from './refund-support.ts';
 
-/** A refund that is due is made exactly once, whatever the channel answers. */
+/** Tests that a due refund is made exactly once, whatever the channel answers. */
 
 const HOUR = 3600;
 
@@ -185,7 +185,7 @@ test('an automatic refund waits while the payment is disputed', async () => {
   expect(await atChannel(payment)).toMatchObject({ refunded: 1990 });
 });
 
-// After a message cancels an activity, this server no longer skips time. The following tests do not need
+// After a message cancels an activity, the time-skipping server no longer skips time. The following tests do not need
 // skipped time.
 
 test('if two payments of one order are paid, one payment pays the order and the other payment is refunded automatically', async () => {

@@ -6,8 +6,8 @@ import { ofTrade } from '../support/callback.ts';
 import { useHarness } from './harness.ts';
 
 /**
- * If money was refunded at the channel before it was settled, it pays no order. The order in which the reports
- * arrive does not matter.
+ * Tests money that was refunded at the channel before it was settled. It pays no order, in whichever sequence the
+ * reports arrive.
  */
 
 const h = useHarness();

@@ -5,8 +5,8 @@ import { eventually, soonRenewingEnvironment } from '../support/stack.ts';
 import { useHarness } from './harness.ts';
 
 /**
- * A payment's history stays short, even if the payment gets many messages, because the workflow continues as
- * new. The payment loses nothing by this.
+ * Tests that a payment's history stays short even if the payment gets many messages. The workflow continues as new, and
+ * the payment loses nothing.
  */
 
 const h = useHarness({ environment: () => soonRenewingEnvironment(60) });

@@ -10,15 +10,12 @@ import { NET_MS } from '../support/progress.ts';
 import { eventually, realEnvironment } from '../support/stack.ts';
 import { useHarness } from './harness.ts';
 
-/**
- * Rows that cannot be read or are locked do not occupy task slots of the worker, so other payments make
- * progress.
- */
+/** Tests that unreadable or locked rows do not occupy task slots of the worker. So other payments make progress. */
 
 /** This number is larger than the number of workflow task slots that a worker has (40). */
 const MANY = 60;
 
-/** How many times each payment was read that cannot be read. */
+/** For each unreadable payment, the number of tries to read it. */
 const tried = new Map<string, number>();
 const h = useHarness({ environment: () => realEnvironment(), beforeLedger: withUnreadable });
 afterAll(async () => {

@@ -21,7 +21,7 @@ import { type Harness, LATE_CANCELLATION, useHarness } from './harness.ts';
 const HOUR = 3600;
 
 let double: RunningDouble;
-/** How many events of the double the test has delivered or dropped. */
+/** The number of events of the double that the test has delivered or dropped. */
 let told = 0;
 
 /** Sets the double's clock to the server's virtual time before each call to Stripe. */
@@ -172,7 +172,7 @@ test('Stripe: money that arrives after the close pays the order', async () => {
   await h.pass(62);
   expect([(await h.row(payment.id)).status, sessionOf(payment).status]).toEqual(['closed', 'expired']);
   expect(await h.orderStatus(payment)).toBe('unpaid');
-  // Stripe says that an expired session cannot be paid. If one is paid anyway, the money is not lost.
+  // By Stripe's documentation, an expired session cannot be paid. If a session is paid anyway, the money is not lost.
   sessionOf(payment).status = 'open';
   await pay(payment);
   await run.result();
@@ -256,7 +256,7 @@ test('if an order is paid through the simulator and through Stripe, the payment 
   await h.simulator.pay(first.id);
   await h.callback(first);
   await h.until(first.id, 'succeeded');
-  // The payment must be closed now, so it is queried first.
+  // The payment must be closed now, so nodrop queries it first.
   await run.result();
   expect(await h.row(second.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'conflict' });
   const [owed] = await h.db.refund.findMany({ where: { paymentId: second.id } });

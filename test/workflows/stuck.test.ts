@@ -48,8 +48,8 @@ async function newAttempts(orderId: string): Promise<[Payment, Payment]> {
 }
 
 /**
- * Both payers have paid. The workflows fail when they process the callbacks. The rows are made more than a
- * minute old.
+ * Both payers have paid. The workflows fail when they process the callbacks. The test makes the rows more than a minute
+ * old.
  */
 async function makeStuck(...payments: Payment[]): Promise<void> {
   for (const payment of payments) {

@@ -7,11 +7,11 @@ import { eventually } from '../support/stack.ts';
 import { useHarness } from './harness.ts';
 
 /**
- * The waits of a workflow never delay the settlement of its payment. Each wait has a time limit, or ends when a
- * message of higher priority arrives.
+ * Tests that the waits of a workflow never delay the settlement of its payment. Each wait has a time limit, or ends
+ * when a message of higher priority arrives.
  */
 
-/** When the channel's next actions expire, in epoch ms. Null if they do not expire. */
+/** The time at which the channel's next actions expire, in epoch ms. Null if they do not expire. */
 let actionsExpireAt: number | null = null;
 /** A hook that runs before the channel answers a query. */
 let beforeQuery: (() => Promise<void>) | undefined;
@@ -72,7 +72,8 @@ async function renewals(count: number, { payment, since }: Awaited<ReturnType<ty
 }
 
 /**
- * Makes every update of a payment fail while this SQL condition holds. To end this, drop the function `name`.
+ * Makes every update of a payment fail if this SQL condition is true for it. To let the updates succeed again, drop the
+ * function `name`.
  */
 async function refuse(name: string, condition: string) {
   await h.db.$executeRawUnsafe(

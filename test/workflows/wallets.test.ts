@@ -168,7 +168,7 @@ async function newPayment(
   return await h.db.payment.update({ where: { id }, data: { payer } });
 }
 
-/** Pays as a payer does who uses the payment's next action. */
+/** Pays with the payment's next action, as a payer does. */
 async function pay({ id, channel }: Payment): Promise<void> {
   await follow();
   const action = nextActionOf(await h.row(id));
@@ -187,7 +187,7 @@ async function payAndTell(payment: Payment): Promise<void> {
   await eventually(() => answered.length > before);
 }
 
-/** How much the channel has refunded or is still refunding, in yuan. */
+/** The amount that the channel has refunded or is still refunding, in yuan. */
 async function backAtChannel({ id: outTradeNo, channel }: Payment): Promise<number> {
   if (channel === 'alipay') {
     const { app_id: appId } = settingsOf(alipay);
@@ -272,7 +272,7 @@ describe.skipIf(!isComplete)('Alipay and WeChat Pay', () => {
       await callbacks('come');
       await pay(first);
       await h.until(first.id, 'succeeded');
-      // The payment must be closed now, so it is queried first.
+      // The payment must be closed now, so nodrop queries it first.
       await run.result();
       expect(await h.row(second.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'conflict' });
       const [owed] = await h.db.refund.findMany({ where: { paymentId: second.id } });

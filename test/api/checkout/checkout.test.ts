@@ -79,7 +79,8 @@ describe('the cashier page', () => {
     expect(text).toContain('<h1 id="title" tabindex="-1">Ready to pay</h1>');
     expect(text).toContain('<title>Ready to pay · CNY 10,500.00</title>');
     expect(link('Pay CNY 10,500.00')).toContain(`href="https://wallet.example/${made.id}"`);
-    // The QR code is sent unfolded, because a refresh of the page would fold it again. On phones, the script folds it.
+    // The HTML shows the QR code unfolded, because each refresh of the page restores the state in the HTML. On phones,
+    // the script folds the QR code.
     expect(text).toMatch(/<details id="qr" open><summary>[^<]*<\/summary><div id="qr-code"><svg /);
     expect(text).toMatch(/<noscript>[\s\S]*<p>30 minutes left to pay\.<\/p>/);
     expect(link('Reload now')).toContain('href=""');
@@ -127,7 +128,8 @@ describe('the cashier page', () => {
   test('tells a returning payer that nodrop is asking the bank, and offers the payment again', async () => {
     const made = await pay(api, key, { returnUrl: RETURN_URL });
     const { text, link, refresh, screen } = await page(made.id, made.clientToken, '&returned=1');
-    // The payer may act on this screen. So nothing is folded, because a refresh of the page would fold it again.
+    // The payer may act on this screen. Nothing in the HTML is folded, because a refresh of the page would fold it
+    // again.
     expect([screen, refresh]).toEqual(['asking', '15']);
     expect(text).toContain('We are still asking the bank');
     expect(text).toMatch(/<noscript>[\s\S]*If you have not paid, you can pay here:[\s\S]*<\/noscript>/);

@@ -77,7 +77,7 @@ describe('the screen', () => {
     ['telling', { orderUpdate: 'pending' }],
     ['returning', { orderUpdate: 'conflict', refundReason: 'duplicate_payment', refundStatus: 'created' }],
     ['returning', { orderUpdate: 'conflict', refundReason: 'late_payment', refundStatus: 'failed' }],
-    // The payment received more money than its amount.
+    // The payer paid more than the amount of the payment.
     [
       'returning',
       {

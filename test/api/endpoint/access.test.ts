@@ -138,7 +138,7 @@ describe('pages of other origins', () => {
       expect(preflight.headers.get('access-control-allow-origin')).toBe('*');
       expect(preflight.headers.get('access-control-allow-headers')).toContain('Authorization');
       expect(preflight.headers.get('access-control-allow-credentials')).toBeNull();
-      // Pages of other origins must be able to read refusals too.
+      // Pages of other origins must also be able to read refusals.
       const refused = await ask(path, path.endsWith('hint') ? 'POST' : 'GET');
       expect([refused.status, refused.headers.get('access-control-allow-origin')]).toEqual([401, '*']);
     },

@@ -12,8 +12,8 @@ import { queryOnce, useDatabase } from '../../support/stack.ts';
 import { type Answer, newKey, newOrderId, pay, startTestApi, type TestApi } from '../support.ts';
 
 /**
- * Support for the tests of authorisation. It has the declared routes, a payment to attack, credentials that must not
- * open this payment, and checks of each refusal.
+ * Support for the tests of authorisation. It provides the declared routes, a payment to attack, credentials that must
+ * not open this payment, and checks of a refusal.
  */
 
 /** Only the declarations of the routes are used here. No handler is called. */
@@ -40,7 +40,7 @@ const QUERIES: Readonly<Record<string, string>> = { '/v1/callbacks': '?unmatched
 /** The victim's payment is already paid. So the API refuses this request even if the token allows it. */
 export const PAID_ALREADY = { '/v1/payments/{id}/switch': true };
 
-/** A merchant with one row of each kind. All of the data is secret. */
+/** A merchant with one row of each kind. No other caller may see any of its data. */
 interface Victim {
   readonly merchantId: string;
   readonly key: string;
@@ -156,7 +156,7 @@ async function newVictim(): Promise<Victim> {
   };
 }
 
-/** Replaces `{id}` in a path by the id of the kind of object that the path is about. */
+/** Replaces `{id}` in a path with the id of an object. The path decides the kind of the object. */
 function fill(path: string, { orderId, paymentId, refundId, deliveryId }: Victim): string {
   if (!path.includes('{')) return path + (QUERIES[path] ?? '');
   const kinds = {

@@ -48,7 +48,7 @@ describe.each(guardedByName)('the route %s', (_, endpoint) => {
   const strangers = () =>
     auth === 'operator' ? [stranger.operatorKey] : [stranger.key, stranger.operatorKey];
 
-  // Refused requests change nothing, so one set-up serves all cases.
+  // Refused requests change nothing, so all cases share one set-up.
   describe('refuses', () => {
     beforeAll(begin);
     afterAll(end);
@@ -113,7 +113,8 @@ describe.each(guardedByName)('the route %s', (_, endpoint) => {
     if (!ownsPath) {
       test("a request with another merchant's key, but the answer contains only that merchant's data", async () => {
         for (const key of strangers()) {
-          // Here the route lists or creates objects, so the answer succeeds but must not show the victim's data.
+          // This route lists or creates objects. So the request succeeds, but its answer must not show the victim's
+          // data.
           const before = await victims();
           const answer = await ask(endpoint, key);
           expect(answer.status, answer.text).toBeLessThan(300);

@@ -162,7 +162,7 @@ describe('a request with an Idempotency-Key that is in progress', () => {
 });
 
 describe('an Idempotency-Key whose process died', () => {
-  /** Leaves an Idempotency-Key in the state that kill -9 leaves. Its request has begun and never ended. */
+  /** Stores an Idempotency-Key as kill -9 of the process leaves it: the request has begun and never ended. */
   async function begin(id: string, body: object, at: Date): Promise<void> {
     const stranger = await newKey(api.db);
     await send('/v1/payments', body, id, api, stranger.key);

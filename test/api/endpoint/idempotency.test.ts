@@ -5,8 +5,8 @@ import { eventually } from '../../support/stack.ts';
 import { newKey, newOrderId, type TestApi } from '../support.ts';
 import { api, isReplayed, key, merchantId, newPayment, other, pay, send } from './idempotency-support.ts';
 
-// A request with an Idempotency-Key that is sent several times, to any process, has the effect of one request. This
-// also holds if a process dies during the request.
+// If a client sends a request with an Idempotency-Key several times, the effect is that of one request. This holds for
+// requests to different processes, and if a process dies during a request.
 
 const rowOf = (idempotencyKey: string) =>
   api.db.idempotencyKey.findUniqueOrThrow({ where: { merchantId_key: { merchantId, key: idempotencyKey } } });

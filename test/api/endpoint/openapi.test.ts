@@ -173,7 +173,7 @@ function* schemasWithin(schema: Schema, path: string, isOpen = false): Generator
   if (it.items !== undefined) yield* schemasWithin(it.items, `${path}[]`);
 }
 
-/** The documented values of a text field that also accepts any other value. */
+/** The documented values of a text field. The field also accepts any other text. */
 function knownOf(schema: Schema) {
   const branches = resolved(schema).anyOf?.map(resolved) ?? [];
   expect(branches).toContainEqual({ type: 'string' });

@@ -3,8 +3,8 @@ import { brotliDecompressSync, gunzipSync } from 'node:zlib';
 import { expect, test } from 'vitest';
 import { setUp } from '../support.ts';
 
-// Tests the static files of nodrop's pages. They are sent compressed to browsers that accept that, and answered with
-// 304 to browsers that already have them.
+// Tests the static files of nodrop's pages. A browser that accepts compression gets a file compressed. A browser that
+// already has the file gets 304.
 
 const { api } = await setUp();
 

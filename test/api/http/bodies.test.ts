@@ -17,8 +17,8 @@ import { chunked, flood } from '../../support/flood.ts';
 import { eventually, temporaryHome } from '../../support/stack.ts';
 import { CHANNEL_SECRET, newOrderId, setUp } from '../support.ts';
 
-// No listener reads much more of a request body than its limit, on any route. It reads at most the limit and what
-// arrives in a short grace period.
+// Tests that no listener reads much more of a request body than the limit, on any route. Beyond the limit, a listener
+// reads only what arrives in a short grace period.
 
 const { api, key } = await setUp();
 
@@ -139,7 +139,7 @@ test('if the body of a request is too large, the API and the admin listener answ
 
 describe.concurrent.each([
   ['uncompressed', '', BLOCK],
-  // A compressed block of zeros that is sent repeatedly. The limit applies to the bytes that are read and also to the
+  // The test sends this compressed block of zeros repeatedly. The limit applies to the compressed bytes and to the
   // decompressed bytes.
   ['compressed', 'Content-Encoding: gzip', gzipSync(Buffer.alloc(16 * 1024 * 1024))],
   // No parser can decode a body in this encoding.

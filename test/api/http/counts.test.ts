@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { Counts } from '../../../src/api/http/counts.ts';
 
-// Tests how much of its limit each sender has left in a time window.
+// Tests how much of the limit each sender can still use in a time window.
 
 function counts(atMost: number) {
   const clock = { at: 1_000_000 };

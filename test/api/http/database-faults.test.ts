@@ -84,7 +84,7 @@ describe('a database that', () => {
       ]);
       expect(answers.map(({ json }) => json.code)).toEqual(['database_unavailable', 'database_unavailable']);
       expect(began()).toBeLessThan(IN_TIME_MS);
-      // New database connections work again, and the dead connections are closed.
+      // New database connections work again, and the API has closed the dead connections.
       silent = false;
       await eventually(async () => (await ask()).status === 200);
       const orders = await Promise.all(
@@ -96,8 +96,8 @@ describe('a database that', () => {
     } finally {
       for (const socket of pipes) socket.destroy();
       proxy.close();
-      // Closes the API as the process does when it ends. The process does not wait for a database driver that waits
-      // for a dead connection.
+      // Closes the API as an ending process does. A database driver may still wait for a dead connection, and the
+      // process does not wait for that driver.
       await Promise.race([behind.close(), sleep(10_000, undefined, { ref: false })]);
     }
   });

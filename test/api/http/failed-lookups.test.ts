@@ -10,13 +10,16 @@ import {
 } from '../../../src/api/http/failed-lookups.ts';
 import { Refusal } from '../../../src/domain/refusal.ts';
 
-// Tests how many unknown names (keys, tokens, accounts) are looked up, and which names are refused without a lookup.
+// Tests how many unknown names (keys, tokens, accounts) nodrop looks up, and which names it refuses without a lookup.
 
 const START = 1_000_000_020_000;
 beforeEach(() => void vi.useFakeTimers({ now: START, toFake: ['setTimeout', 'Date'] }));
 afterEach(() => void vi.useRealTimers());
 
-/** The names that exist, the lookups of single names, and the combined lookups of all waiting names. */
+/**
+ * Makes lookups of names in a fake database that has the names `existing`. Records the lookups of single names, and the
+ * combined lookups of all waiting names.
+ */
 function setUp(...existing: string[]) {
   const exists = new Set(existing);
   const single: string[] = [];
@@ -190,7 +193,7 @@ test('however often a name that does not exist is sent, it is looked up and coun
   const { resultOf, exhaust, single, combined } = setUp();
   for (const _ of numbers(3 * MISSES_A_MINUTE)) expect(await resultOf('key/revoked')).toBeNull();
   expect(single).toEqual(['key/revoked']);
-  // The lookup of this name counted as one of the address's failed lookups.
+  // The lookup of `key/revoked` counted as one failed lookup of the address.
   for (const n of numbers(MISSES_A_MINUTE - 1)) expect(await resultOf(`key/${n}`)).toBeNull();
   expect(await resultOf('key/one-more')).toBe('too_many_requests');
   for (const _ of numbers(100)) expect(await resultOf('key/one-more')).toBeNull();
@@ -214,7 +217,7 @@ test('an account or payment that does not exist is not remembered as missing, be
     expect(await resultOf(name)).toBe(name);
   }
   await exhaust('b');
-  // When these names are refused, no caller is blocked: see `lookUp`.
+  // The refusal of these names blocks no caller: see `lookUp`.
   expect(await resultOf('account/simulator/2', 'b')).toBe('too_many_requests');
   expect(await resultOf('payment/pay_2', 'b')).toBe('too_many_requests');
   expect(combined).toEqual([]);

@@ -232,7 +232,7 @@ const IN_TIME_MS = 20_000;
 
 /**
  * Sends a text on a new connection.
- * @returns all that the API sends on this connection until it closes it
+ * @returns all data that the API sends before it closes this connection
  */
 const exchange = (text: string) =>
   new Promise<string>((resolve, reject) => {

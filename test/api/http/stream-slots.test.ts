@@ -41,8 +41,8 @@ describe('the slots for event streams', () => {
     for (let n = 0; n < 3; n += 1) other.push(await open('192.0.2.2'));
     expect(other.map((asked) => asked.refused)).toEqual([undefined, undefined, 'too_many_readers']);
     expect((await open('192.0.2.3')).refused).toBeUndefined();
-    // While the other addresses hold only a few slots, the first address gets no further slot. If the first address
-    // releases a slot, the other addresses can take it.
+    // The first address holds the most slots. If it releases a slot, it cannot get the slot again, but another address
+    // can.
     one[0]?.slot?.leave();
     expect((await open('192.0.2.1')).refused).toBe('too_many_readers');
     expect((await open('192.0.2.4')).refused).toBeUndefined();

@@ -6,8 +6,8 @@ import { eventually } from '../../support/stack.ts';
 import { type Reader, readEvents } from '../event-source.ts';
 import { newOrderId, paidAnswer, pay, settle as settlePaid, setUp } from '../support.ts';
 
-// Tests the state of the order that a payer sees. A single attempt does not show what was paid or what can be paid
-// now.
+// Tests the state of the order that a payer sees. The payer needs it, because a single attempt does not show what was
+// paid or what can be paid now.
 
 const { api, key, merchantId } = await setUp();
 
@@ -17,7 +17,7 @@ interface Made {
   readonly clientToken: string;
 }
 
-/** The channel answers "unpaid", so the attempt ends when its cancellation is requested. */
+/** The channel answers "unpaid", so a request to cancel the attempt ends it. */
 const closes = async ({ id }: { id: string }) => {
   await recordAnswer(api.db, id, { state: 'unpaid' }, 'query', new Date());
   setImmediate(() => void endPayment(api.db, id, 'cancelled', 'a new attempt', new Date()));
@@ -51,8 +51,8 @@ async function two(): Promise<{ a: Made; b: Made }> {
 }
 
 /**
- * Creates two live attempts. The first is still live, because the channel did not answer about it when the second was
- * started.
+ * Creates two live attempts. The first attempt is still live, because the channel did not answer about it when the
+ * second attempt was created.
  */
 async function twoLive(): Promise<{ a: Made; b: Made }> {
   const a = await pay(api, key);

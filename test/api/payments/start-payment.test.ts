@@ -12,7 +12,7 @@ const { database, key } = await setUp();
 const worker = createLedgerClient(database.url);
 const silent = { warn: () => undefined, info: () => undefined };
 
-/** Waits for changes without a timeout. So a wait ends only when something changes. */
+/** Waits for changes without a timeout, so only a change ends the wait. */
 class WithoutDeadline extends Changes {
   override async until<T>(key: string, wait: Wait<T>): Promise<T> {
     return await super.until(key, { ...wait, timeoutMs: NET_MS });

@@ -13,8 +13,8 @@ import { createSimulatorAdapter } from '../../support/simulator-adapter.ts';
 import { CHANNEL_SECRET, newOrderId, setUp } from '../support.ts';
 
 /**
- * Support for the tests of adoption. The merchant's own code creates trades at a real simulator, and the tests write
- * what workflows would write.
+ * Support for the tests of adoption. The merchant's own code creates trades at a real simulator, and the tests write to
+ * the ledger what workflows would write.
  */
 
 const folder = mkdtempSync(join(tmpdir(), 'nodrop-adopt-'));
@@ -65,7 +65,7 @@ export const channels = new Map([
 ]);
 export const { database, api, key, merchantId } = await setUp({ channels });
 
-// Does what the workflow does. It settles recorded money, and ends an attempt that must end unpaid.
+// Stands for the workflow. Settles recorded money, and ends an attempt that must end unpaid.
 const [wake, cancel] = [api.workflows.wake.bind(api.workflows), api.workflows.cancel.bind(api.workflows)];
 api.workflows.wake = async (row, ...args) => {
   await wake(row, ...args);

@@ -114,7 +114,8 @@ describe('an adopted payment', () => {
     const { id: accountId } = await api.db.channelAccount.findFirstOrThrow({
       where: { merchantId, channel: 'simulator' },
     });
-    // The debounce of queries counts from this time, which the adoption has set. So the test clears it.
+    // The adoption has set this time, and nodrop makes no query due again shortly after it. So the test clears the
+    // time.
     await api.db.payment.update({ where: { id: json.id }, data: { lastQueryDueAt: null } });
     for (const [i, about] of [{ reference }, { reference: 'shop-else' }, { outTradeNo: plain }].entries()) {
       hooks.callback = {

@@ -6,11 +6,12 @@ import { SIGNING, signed, signingChannel } from '../../support/signing-channel.t
 import { pay, setUp, startTestApi, type TestApi, testChannels } from '../support.ts';
 
 /**
- * Support for the tests of all kinds of callbacks. It has two APIs, and a channel that sends every kind of callback.
+ * Support for the tests of all kinds of callbacks. It provides two APIs, and a channel that sends every kind of
+ * callback.
  */
 
 const signing = signingChannel();
-/** If set, the next verification of a callback throws this error. Later verifications do not. */
+/** If set, only the next verification of a callback throws this error. */
 export const failure: { next?: Error | undefined } = {};
 const channels = new Map([
   ...testChannels(),

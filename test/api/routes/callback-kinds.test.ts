@@ -23,8 +23,8 @@ import {
   timeline,
 } from './callback-kinds-support.ts';
 
-// Tests over HTTP what a callback can report besides a trade. Each callback is stored once before it is acknowledged
-// in the channel's format, however often it arrives and at whichever URL.
+// Tests over HTTP what a callback can report besides a trade. nodrop stores each callback once, however often it
+// arrives and at whichever URL. Only then does nodrop acknowledge the callback, in the channel's format.
 
 describe('an internal error', () => {
   const reference = `tr_${randomUUID()}`;
@@ -37,7 +37,7 @@ describe('an internal error', () => {
 
   test.each([
     new Error('a bug'),
-    // The error that a library throws when a request that the library itself sends fails.
+    // The error that a library throws if a request of the library itself fails.
     Object.assign(new Error('refused'), { status: 401 }),
     new ChannelError('unreachable', 'its keys cannot be read'),
   ])(
@@ -273,7 +273,7 @@ describe('a dispute', () => {
     await give(id, reference);
     expect(await matchCallbacks(api.db, new Date())).toBe(1);
     api.workflows.down = false;
-    // The repeated callback has the same effect as the sweep has for a stored callback.
+    // The repeated callback raises the attention, as the sweep does for a stored callback.
     await send(callback);
     expect(await row(id)).toMatchObject({ attention: 'disputed' });
   });

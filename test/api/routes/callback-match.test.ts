@@ -245,7 +245,7 @@ describe("a callback to the payment's own callback URL", () => {
     );
     const statuses = answers.map(({ status }) => status);
     expect(statuses).toContain(202);
-    // If no answer is 429, a new minute may have begun, and then every answer must be 202.
+    // Without any 429, a new minute must have begun during the requests. In that case every answer must be 202.
     if (!statuses.includes(429)) expect(statuses.every((status) => status === 202)).toBe(true);
     const more = await Promise.all(
       Array.from({ length: NOTICES_A_MINUTE + 5 }, () => second.call(ownAddress(id), forged)),

@@ -6,8 +6,8 @@ import { settlePayment } from '../../../src/ledger/payments.ts';
 import { runningTime } from '../../support/progress.ts';
 import { newKey, pay, setUp, simulatorCallback, startTestApi } from '../support.ts';
 
-// A callback is acknowledged once it is stored, and never before it is stored. A forged callback is refused and makes
-// one query due.
+// Tests that nodrop acknowledges a callback only after storing it. A forged callback is refused and makes one query
+// due.
 
 const { api, key } = await setUp();
 beforeEach(() => {
@@ -37,7 +37,7 @@ test('a callback is stored, delivered and acknowledged', async () => {
     { callbackId: row?.id, state: 'paid', amount: 1050, currency: 'CNY' },
     2000,
   ]);
-  // Even without a query, the stored callback alone makes the order paid.
+  // The stored callback alone makes the order paid, without a query.
   await settlePayment(api.db, id, new Date());
   expect((await api.call(`/v1/payments/${id}`, { key })).json).toMatchObject({
     orderUpdate: 'applied',
@@ -72,7 +72,7 @@ test('a callback that is repeated with other content is delivered with the new c
   const saying = (state: string, changes = {}) =>
     send(simulatorCallback(id, 'msg_same', { state, ...changes }));
   const unpaid = { transactionId: null, paidAt: null };
-  // None of these answers settles the payment, so the signal makes the workflow query the channel.
+  // None of these callbacks settles the payment, so the signal makes the workflow query the channel.
   for (const changes of [unpaid, unpaid, { ...unpaid, state: 'NOTPAY' }]) await saying('PROCESSING', changes);
   for (const amount of [1051, 1051]) await saying('SUCCESS', { amount });
   const delivered = api.workflows.named('deliverCallback').map(({ args }) => args[0]);
@@ -81,7 +81,7 @@ test('a callback that is repeated with other content is delivered with the new c
     { state: 'unpaid' },
     { state: 'paid', amount: 1051 },
   ]);
-  // Each signal names the row of its callback, because an external refund is recorded from that row.
+  // Each signal contains the id of the stored callback, because nodrop records an external refund from that row.
   expect(new Set(delivered.map((notice) => (notice as { callbackId: string }).callbackId)).size).toBe(3);
 });
 

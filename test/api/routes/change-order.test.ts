@@ -148,8 +148,8 @@ describe('the amount of an order', () => {
       expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
       expect(refused.json.detail).toContain(id);
     }
-    // The channel has not answered, so the attempt is neither paid nor unpaid. A payer can still pay it at its own
-    // amount.
+    // The channel has not answered, so the attempt is neither paid nor unpaid. A payer can still pay the attempt, with
+    // the attempt's own amount.
     expect(await api.db.payment.findUniqueOrThrow({ where: { id } })).toMatchObject({
       status: 'paying',
       cancelRequestedAt: null,

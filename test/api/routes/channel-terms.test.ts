@@ -19,8 +19,8 @@ import {
 } from '../support.ts';
 
 /**
- * A request that violates the limits that the channel declares is refused before anything is stored. For other
- * requests, the channel's answer about the payment decides the API's answer.
+ * A request that violates the limits that the channel declares is refused before anything is stored. If the request is
+ * within the limits, the API's answer depends on the channel's answer.
  */
 
 const { database, key } = await setUp();

@@ -6,7 +6,7 @@ import { useDatabase } from '../../support/stack.ts';
 import { newKey, startTestApi, type TestApi } from '../support.ts';
 
 /**
- * Support for the tests of the feed and of deliveries. It makes a new API for each test, and writes events as other
+ * Support for the tests of the feed and of deliveries. It starts a new API for each test, and writes events as other
  * processes do.
  */
 
@@ -35,7 +35,7 @@ export const NOT_IN_EVENTS = [
   ...['refundReason', 'refundStatus'],
   // These fields belong to the request. Only the merchant who made the request sees them.
   ...['payer', 'returnUrl', 'adopted'],
-  // Events omit disputes. They show a dispute by the payment's attention.
+  // Events omit disputes. An event shows a dispute only as the payment's attention.
   'disputes',
 ];
 

@@ -51,7 +51,8 @@ describe('the feed', () => {
         data: { ...(await contentOf(payment.id)), version: row.version },
       },
     ]);
-    // Parsing removes fields that are not in the schema. So equality shows that the event has only documented fields.
+    // Parsing removes fields that are not in the schema. If the parsed event equals the event, it has only documented
+    // fields.
     expect(event.parse(json.data[0])).toEqual(json.data[0]);
     for (const name of NOT_IN_EVENTS) expect(json.data[0].data.payment).not.toHaveProperty(name);
     expect(json.data[0].data.order).not.toHaveProperty('payments');
@@ -136,7 +137,7 @@ describe('the feed', () => {
       const { id } = await record(payment, 3);
       for (const cursor of [last, empty.nextCursor])
         expect(idsOf((await feed(`?after=${cursor}`)).json)).toEqual([id]);
-      // Once this event is also removed, a reader with one of these cursors has missed it.
+      // The removal now also deletes the event `id`, which a reader with one of these cursors has not read.
       await remove(31);
       for (const cursor of [last, empty.nextCursor])
         expect(await feed(`?after=${cursor}`)).toMatchObject(refused);
@@ -207,7 +208,7 @@ describe('the feed', () => {
         later.push((await record(payment, version)).id);
         for (const lost of cursors.slice(2)) expect(await feed(`?after=${lost}`)).toMatchObject(refused);
       }
-      // A reader that has not read the lost events can continue. A new reader can start too.
+      // A reader that has not read the lost events can continue, and a new reader can start.
       expect(idsOf((await feed(`?after=${cursors[0]}`)).json)).toEqual([kept, ...later]);
       expect(idsOf((await feed(`?after=${cursors[1]}`)).json)).toEqual(later);
       const all = (await feed()).json;

@@ -2,7 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { newKey, newOrderId, pay, settle, setUp } from '../support.ts';
 
-// Tests amounts and currencies of orders over HTTP. Values that no channel accepts are refused, and nothing is stored.
+// Tests amounts and currencies of orders over HTTP. The API refuses values that no channel accepts, and then stores
+// nothing.
 
 const { api, key } = await setUp();
 

@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { setMerchant } from '../../../src/ledger/merchants.ts';
 import { newKey, newOrderId, pay, SECRET, setUp, startTestApi } from '../support.ts';
 
-// When the payer comes back from the channel, one query becomes due and the payer is redirected to the shop.
+// Tests the return of the payer from the channel. One query becomes due, and nodrop redirects the payer to the shop.
 
 const { api, key } = await setUp();
 beforeEach(() => {
@@ -19,7 +19,7 @@ describe("the payer's return from the channel", () => {
     const answer = await api.call(`/return/${made.id}?token=${made.clientToken}&out_trade_no=x`);
     expect(answer.status).toBe(303);
     expect(answer.headers.get('location')).toBe(
-      // The query string that the merchant put into the return URL is unchanged.
+      // The redirect keeps the query string of the merchant's return URL unchanged.
       `https://shop.example/thanks?cart=a+b%20c&x=%7e&y&paymentId=${made.id}#top`,
     );
     expect(answer.headers.get('referrer-policy')).toBe('no-referrer');
@@ -66,7 +66,7 @@ describe("the payer's return from the channel", () => {
       303,
       `${expected}paymentId=${made.json.id}${hash}`,
     ]);
-    // The same request is still accepted when it is repeated, but a different request is refused.
+    // A repetition of the same request is still accepted. A different request with this scheme is refused.
     const again = await api.call('/v1/payments', request);
     expect([again.status, again.json.id]).toEqual([200, made.json.id]);
     const other = { ...request.body, returnUrl: `${returnUrl}2` };

@@ -3,7 +3,7 @@ import { paymentPage, timelinePage } from '../../../src/api/schemas/payment.ts';
 import { endPayment, raiseAttention, recordAnswer, recordSilence } from '../../../src/ledger/payments.ts';
 import { newKey, pay, StandInWorkflows, setUp, startTestApi, type TestApi } from '../support.ts';
 
-// Tests over HTTP how to read a payment, how to make nodrop query the channel now, and what hints of payers do.
+// Tests three requests over HTTP: to read a payment, to make nodrop query the channel now, and a payer's hint.
 
 const { database, api, key, merchantId } = await setUp();
 beforeEach(() => {
@@ -108,7 +108,7 @@ describe('a request to query the channel now', () => {
     api.workflows.onAskChannel = async () => false;
     const silent = await ask();
     expect([silent.status, silent.json.code]).toEqual([504, 'channel_unreachable']);
-    // The request got this answer immediately, so the message does not name a waiting time.
+    // The API answers immediately here, so the message does not name a waiting time.
     expect(silent.json.detail).toBe('simulator gave no readable answer.');
     api.workflows.down = true;
     expect((await ask()).json.code).toBe('temporal_unavailable');

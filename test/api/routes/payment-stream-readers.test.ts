@@ -73,8 +73,8 @@ describe('many readers', () => {
       expect(all.map((reader) => settledOf(reader).map(({ data }) => data.status))).toEqual(
         all.map(() => ['paying', 'succeeded']),
       );
-      // Two transactions changed the payment. Readers with a client token also read the other channels, so more reads
-      // are allowed.
+      // Two transactions changed the payment. For readers with a client token, nodrop also reads the other channels, so
+      // the test allows more reads.
       expect(reads.length).toBeLessThanOrEqual(20);
       await eventually(async () => (await readersOf(crowded)) === 0);
     } finally {
@@ -274,7 +274,7 @@ describe('a slow reader', () => {
         expect(++n).toBeLessThan(1_000);
       }
       expect(n).toBeGreaterThan(5);
-      // The send buffer holds one state that the kernel did not accept. It holds no further state.
+      // The send buffer holds only one state, which the kernel has not accepted yet.
       expect(most).toBeGreaterThan(SIZE / 8);
       expect(most).toBeLessThan(2 * SIZE);
       slow.resume();
@@ -324,7 +324,8 @@ test('a reader that does not read the last data of its stream is disconnected', 
       const fill = async () => {
         const stream = new EventStream(response, undefined, limits, () => undefined);
         const { socket } = response;
-        // Sends one small state per turn of the event loop, until the kernel's buffer is full but Node's is not.
+        // Sends one small state per turn of the event loop, until the kernel's buffer is full and Node starts to
+        // buffer.
         for (let n = 0; socket !== null && socket.writableLength === 0; n += 1) {
           stream.push('payment', { n, text: 'x'.repeat(4_000) });
           await new Promise((next) => setImmediate(next));

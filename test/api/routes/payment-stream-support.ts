@@ -7,7 +7,7 @@ import { type Reader, readEvents } from '../event-source.ts';
 import { newKey, settle as settlePaid, startTestApi, type TestApi } from '../support.ts';
 
 /**
- * Support for the tests of a payment's event stream. It makes a new API for each test and readers, and changes
+ * Support for the tests of a payment's event stream. It starts a new API and readers for each test, and changes
  * payments as another process does.
  */
 
@@ -39,7 +39,7 @@ export async function watch(id: string, as = key, headers: Record<string, string
 export const settle = (id: string) => settlePaid(elsewhere, id);
 
 /**
- * A database client whose reads of one table the test can wrap. These are `findUnique`, and the SQL statement that
+ * A database client in which the test can intercept the reads of one table: `findUnique`, and the SQL statement that
  * reads a payment for its payer.
  */
 export function intercept(
@@ -77,8 +77,8 @@ export const change = (id: string, detail: string) =>
   edit(id, { attention: 'channel_unreachable', attentionSince: new Date(0), attentionDetail: detail });
 
 /**
- * The events of a reader, without the state between the recorded answer and its settlement. A reader may miss that
- * state.
+ * The events of a reader, without the state after the answer was recorded and before the payment is settled. A reader
+ * may miss that state.
  */
 export const settledOf = ({ events }: Reader) =>
   events.filter(({ data }) => data.status !== 'paying' || data.nextAction !== null);

@@ -149,8 +149,8 @@ describe('with Last-Event-ID', () => {
 test('a stream that reaches its maximum lifetime ends cleanly, and the next stream sends a change that this stream missed', async () => {
   const made = await pay(api, key);
   let reads = 0;
-  // The first read opens the stream. The second read is the only one that such a short stream makes, and the payment
-  // changes during it.
+  // The first read opens the stream. A stream this short makes only one more read, and the payment changes during this
+  // read.
   const overtaken = intercept(api.db, 'payment', async (find) => {
     reads += 1;
     const found = await find();
@@ -207,7 +207,7 @@ describe('if the database connection is lost during a stream', () => {
         `select pg_terminate_backend(pid) from pg_stat_activity where datname = '${name}'`,
       );
       await eventually(() => !api.changes.listening);
-      // A later read has failed, so the stream's own read has failed by now too.
+      // Once a later read has failed, the stream's own read has also failed.
       expect((await api.call(`/v1/payments/${made.id}`, { key })).json.code).toBe('database_unavailable');
     } finally {
       await queryOnce(server, `alter database ${name} allow_connections true`);
@@ -320,7 +320,7 @@ test('a process that stops sends the present state to its readers and ends their
   await stopping.close(60_000);
   await reader.ended;
   expect(reader.events).toHaveLength(1);
-  // The stream ended cleanly. It was not cut after the grace period.
+  // The server ended the stream cleanly, and did not cut it after the grace period.
   expect(began()).toBeLessThan(30_000);
 });
 

@@ -102,7 +102,7 @@ describe('creating a payment', () => {
     expect([answer.status, answer.json.status, answer.json.payUrl]).toEqual([202, 'created', null]);
     expect(answer.json.clientToken).toMatch(/^ct_/);
     const [call] = api.workflows.named('start');
-    // This request started the workflow, and waits for its result for up to eight seconds.
+    // This request started the workflow, and waits up to eight seconds for the workflow's result.
     expect(call?.args[0]).toBe(true);
     expect(call?.args[1]).toBeGreaterThanOrEqual(8_000 - (Date.now() - began));
     expect(call?.args[1]).toBeLessThanOrEqual(8_000);
@@ -313,7 +313,9 @@ describe('creating a payment', () => {
 
 describe('an order that is paid twice', () => {
   const paid = (id: string) => settle(api.db, id, { channelPaymentId: `T${id}` });
-  /** Pays two attempts at one order. The second attempt was started while the state of the first was unknown. */
+  /**
+   * Pays two attempts at one order. The second attempt was created while the state of the first attempt was unknown.
+   */
   async function paidTwice() {
     const first = await pay(api, key);
     api.workflows.onAskChannel = async () => false;

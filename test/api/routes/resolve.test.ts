@@ -4,8 +4,8 @@ import { recordAnswer } from '../../../src/ledger/payments.ts';
 import { TemporalUnavailable } from '../../../src/temporal/payment-workflows.ts';
 import { paidAnswer, pay, settle, setUp } from '../support.ts';
 
-// An operator's decision is stored before any workflow gets a signal. Then all affected workflows get a signal
-// immediately.
+// Tests that nodrop stores an operator's decision before it signals any workflow, and then immediately signals all
+// affected workflows.
 
 const { api, key } = await setUp({ role: 'operator' });
 beforeEach(() => {
@@ -59,8 +59,8 @@ test.each(['\u202eseen', '\u2068', ' ', '\u3164'])(
 
 describe('an operator decides to accept the money', () => {
   /**
-   * Creates a payment whose money waits for a decision, and another attempt at the same order. The other attempt
-   * stands for one that was created before the money arrived.
+   * Creates a payment whose money waits for a decision, and another attempt at the same order. The other attempt stands
+   * for an attempt that was created before the money arrived.
    */
   async function withAnother() {
     const { id, orderId } = await inReview();

@@ -4,7 +4,8 @@ import { newPaymentId } from '../../../src/domain/ids.ts';
 import { endPayment, recordAnswer } from '../../../src/ledger/payments.ts';
 import { newOrderId, StandInWorkflows, settle, setUp, startTestApi, type TestApi } from '../support.ts';
 
-// Tests repeated requests of a live attempt (same order, channel, method). On a real channel: test/system/ending.test.ts.
+// Tests repeated requests for a live attempt (same order, channel, method). For the same on a real channel, see
+// test/system/ending.test.ts.
 
 const { database, api, key } = await setUp();
 /** Two more processes, whose clock is set by `clock`. */
@@ -13,7 +14,7 @@ const late = await startTestApi(database.url, { now: () => clock });
 const late2 = await startTestApi(database.url, { now: () => clock });
 afterAll(() => Promise.all([late.close(), late2.close()]));
 
-/** The channel answers "unpaid", and the payment's workflow closes the attempt when its cancellation is requested. */
+/** The channel answers "unpaid". The payment's workflow closes an attempt after a request to cancel it. */
 const closes =
   (of: TestApi): StandInWorkflows['onAskChannel'] =>
   async ({ id }) => {

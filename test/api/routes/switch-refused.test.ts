@@ -95,7 +95,7 @@ describe('a switch to another channel is refused when', () => {
       const old = await processing(60_000);
       for (let i = 0; i < 3; i++) await expectRefused(old, 'attempt_unresolved');
       expect(asked()).toBe(1);
-      // If a channel does not answer, requests do not query it each time. It is only queried on schedule.
+      // If a channel does not answer, a request does not query it again. nodrop queries it only on schedule.
       const silent = await processing(60_000);
       await recordSilence(api.db, silent.id, 'no answer', 300_000, new Date());
       await expectRefused(silent, 'attempt_unresolved');

@@ -11,7 +11,7 @@ beforeEach(() => {
   api.workflows.calls.length = 0;
 });
 
-/** The channel answers "unpaid", and the payment's workflow closes the attempt when its cancellation is requested. */
+/** The channel answers "unpaid". The payment's workflow closes an attempt after a request to cancel it. */
 const unpaid: StandInWorkflows['onAskChannel'] = async ({ id }) => {
   await recordAnswer(api.db, id, { state: 'unpaid' }, 'query', new Date());
   setImmediate(() => void endPayment(api.db, id, 'cancelled', 'a new attempt', new Date()));

@@ -46,7 +46,7 @@ describe('a payer switches', () => {
     });
     expect(Date.parse(made.expiresAt) - Date.parse(made.createdAt)).toBe(600_000);
     expect((await seen(old.id, old.clientToken)).status).toBe('cancelled');
-    // The token of each payment does not open the other payment.
+    // Neither payment's token opens the other payment.
     expect((await api.call(`/v1/payments/${old.id}`, { key: made.clientToken })).status).toBe(401);
     expect((await api.call(`/v1/payments/${made.id}`, { key: old.clientToken })).status).toBe(401);
   });

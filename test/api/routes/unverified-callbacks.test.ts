@@ -64,7 +64,7 @@ test('nodrop stores the first 4 KiB of a forged callback, a hash of its body, it
 
 test('in a flood all callbacks are counted, a hundred per minute are stored, and a verified callback is still delivered', async () => {
   const { id } = await pay(api, key);
-  // Sends at most as many requests at the same time as can get a database connection without waiting.
+  // Sends the requests in groups. Each request of a group can get a database connection without waiting.
   const flood = async (size: number) => {
     const answers: Awaited<ReturnType<typeof send>>[] = [];
     while (answers.length < size) {
@@ -94,8 +94,8 @@ test('verified callbacks are never limited, however many arrive and whatever els
   const { id } = await pay(api, key);
   const strangers = Array.from({ length: 70 }, () => api.call('/v1/orders', { key: 'sk_wrong' }));
   await Promise.all([...strangers, ...Array.from({ length: 110 }, () => send(forged(id)))]);
-  // All callbacks wait for the lock of one order's row. If a callback times out, it is not acknowledged and is sent
-  // again.
+  // All callbacks wait for the lock of one order's row. nodrop does not acknowledge a callback that times out, so the
+  // channel sends it again.
   for (let sent = 0; sent < 300; sent += 10) {
     const answers = await Promise.all(
       Array.from({ length: 10 }, () => {
@@ -190,8 +190,8 @@ test('while one batch of counts is written, all further counts go into the next 
     queries.mockRestore();
   }
   const rows = await counts();
-  // The rows count each of the 900 senders of the first batch separately, and a thousand senders of the second batch.
-  // One row counts all others together.
+  // The 900 senders of the first batch and a thousand senders of the second batch each have a row of their own. One
+  // more row counts all other senders together.
   expect(rows).toHaveLength(900 + 1_001);
   expect(rows.find(({ address }) => address === 'others')?.count).toBe(4 * 900 - 1_000);
   expect(await stored()).toHaveLength(900 + 1_000);

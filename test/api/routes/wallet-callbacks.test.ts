@@ -21,9 +21,9 @@ import { pay, SECRET, setUp, testChannels } from '../support.ts';
 
 /**
  * Tests callbacks of Alipay and WeChat Pay over HTTP, as their doubles sign them and as an attacker would forge them.
- * If a callback is not proven, it is refused and recorded, and changes no payment. This holds for the account's
- * callback URL and for the payment's own URL. Payers can read Alipay's callback URL in their links, so for Alipay the
- * payment's own URL proves nothing.
+ * An unproven callback is refused and recorded, and changes no payment. This holds for the account's callback URL and
+ * for the payment's own URL. A payer of Alipay can read the payment's own callback URL in the link. So for Alipay this
+ * URL proves nothing.
  */
 
 const adapters: Readonly<Record<Channel, ChannelAdapter>> = {

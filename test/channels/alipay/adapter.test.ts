@@ -21,8 +21,8 @@ import {
 } from './support.ts';
 
 /**
- * Tests trades and refunds at a double that verifies every request and signs every answer. Its implementation is
- * another one than the adapter's.
+ * Tests trades and refunds at a double that verifies every request and signs every answer. The double shares no
+ * implementation with the adapter.
  */
 
 describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
@@ -105,7 +105,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
     const first = await linkOf(adapter, account, trade);
     vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 3_600_000 });
     expect(await linkOf(adapter, account, trade).finally(() => vi.useRealTimers())).toBe(first);
-    // The request has the expiry as given. nodrop never gives an expiry that is shorter than Alipay's shortest
+    // The adapter sends the expiry unchanged. nodrop never passes an expiry that is too short for Alipay
     // (src/domain/create.ts).
     const { time_expire } = JSON.parse(new URL(first).searchParams.get('biz_content') ?? '') as {
       time_expire: string;
@@ -207,8 +207,8 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
     test('a refund is in process if all money was refunded, other refunds do not explain it, and no query shows it yet', async () => {
       const trade = await paid(adapter, account);
       await adapter.refundTrade(account, trade, refundOf({ amount: 350 }));
-      // The double makes a refund under a number that the adapter does not know. A query cannot find this refund, just
-      // as it cannot find a refund that appears later.
+      // The double makes a refund under a number that the adapter does not know. So the adapter cannot find this refund
+      // with a query, as if the refund did not appear yet.
       await double.tell('refund', { ...named(trade), amount: '7.00' });
       const refund = refundOf({ amount: 700, otherRefunds: 350 });
       expect(await adapter.refundTrade(account, trade, refund)).toEqual({

@@ -285,7 +285,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications from the double', (
     } = Object.fromEntries(new URLSearchParams(await notification(trade)));
     const whole = { ...params, receipt_amount: '10.00', refund_fee: '5.00' };
     const body = signed(whole, double.keys.alipayPrivateKey);
-    // The changed parameters give the same signed text, but no refund can be read from them.
+    // The changed parameters give the same signed text, but hide the refund.
     const hidden = body
       .replace('receipt_amount=10.00', '')
       .replace('refund_fee=5.00', '')

@@ -8,7 +8,7 @@ import type { Books, Contract, Place } from '../contract/types.ts';
 import { describeContract } from '../contract.ts';
 import { accountOf, callback, named, OURS, pay, settingsOf, signed, THEIRS } from './support.ts';
 
-/** The key under which an answer has its content. It follows from the method of the request. */
+/** The key of the content in an answer. It depends on the method of the request. */
 const answerKey = ({ path }: Sent): string =>
   `${(new URL(path, 'http://x').searchParams.get('method') ?? '').replaceAll('.', '_')}_response`;
 
@@ -35,7 +35,7 @@ describe.skipIf(oracleFolder() === undefined)('Alipay', () => {
       adapter,
       account: accountOf({ ...settingsOf(double, appId), gateway: `${proxy}/gateway.do`, ...changes }),
     });
-    /** The links that payers received. They have the double's own address in place of the proxy's address. */
+    /** The links that payers received, with the proxy's address replaced by the double's own address. */
     const links = new Map<string, string>();
     const bare = createAlipayAdapter();
     const adapter = {
@@ -104,8 +104,7 @@ describe.skipIf(oracleFolder() === undefined)('Alipay', () => {
           refundTrade: [],
           queryRefund: ['ACQ.TRADE_NOT_EXIST'],
         },
-        // The adapter accepts a refusal of a refund only if a query does not know the refund's number: see
-        // adapter.test.ts.
+        // The adapter accepts a refusal of a refund only if a query does not find the refund: see adapter.test.ts.
         definite: {},
         rateLimit: () => ({
           status: 200,

@@ -51,7 +51,7 @@ const REST_MS = 20_000;
 /** A channel that has just started, an adapter for this channel, and the proxy and receivers around them. */
 export class Bench {
   readonly contract: Contract;
-  /** The adapter's answers are checked as in nodrop. So only answers that the ledger can store are accepted. */
+  /** The adapter, whose answers are checked as in nodrop. An answer that the ledger cannot store is an error. */
   readonly adapter: ChannelAdapter;
   readonly received: readonly Received[];
   /** An address to which the adapter must not send anything. */
@@ -134,7 +134,7 @@ export class Bench {
     return this.contract.protocol;
   }
 
-  /** The calls in which this adapter sends requests to its channel. */
+  /** The calls for which this adapter sends requests to its channel. */
   get calls(): readonly Call[] {
     const { createsWithoutRequest } = this.protocol;
     return CALLS.filter(
@@ -171,7 +171,7 @@ export class Bench {
 
   /**
    * Creates a trade.
-   * @returns the trade as its payment knows it afterwards, with the payer's next action
+   * @returns the trade with the data that its payment stores, and the payer's next action
    */
   async create(changes: Partial<NewTrade> = {}): Promise<NewTrade & Pick<CreatedTrade, 'action'>> {
     const trade = this.newTrade(changes);
@@ -233,7 +233,7 @@ export class Bench {
     return Math.max(multipleOf, Math.floor(amount / 3 / multipleOf) * multipleOf);
   }
 
-  /** Requests the refund. @returns the refund as its row knows it afterwards */
+  /** Requests the refund. @returns the refund with the data that its row stores */
   async refund(trade: Trade, refund = this.refundOf(trade)): Promise<NewRefund> {
     const answer = await this.adapter.refundTrade(this.account, trade, refund);
     expect(['succeeded', 'processing'], 'the state of a refund asked for').toContain(answer.state);
@@ -322,7 +322,8 @@ export class Bench {
   }
 
   /**
-   * Makes the call once for each request that it sends. Each time, a different one of these requests has the fault.
+   * Makes the call several times, once for each request that the call sends. Each time, a different request has the
+   * fault.
    */
   async atEachRequest(
     call: Call,
@@ -367,7 +368,7 @@ export class Bench {
     }, REST_MS);
   }
 
-  /** The terms of a request. The suite compares them with the terms of another request. */
+  /** The content of a request that the suite compares with that of another request. */
   termsOf(request: Sent): unknown {
     const { method, path, body } = request;
     return this.protocol.terms?.(request) ?? { method, path, body };
@@ -396,8 +397,8 @@ const isOfAnother = (about: CallbackSubject, { outTradeNo, reference }: Trade): 
   (about.reference !== undefined && reference !== null && about.reference !== reference.id);
 
 /**
- * Every currency of a method. If the method accepts `any` currency, one currency for each usual number of decimal
- * places.
+ * The currencies that the suite tests for a method: all that it accepts. For `any`, one currency for each usual number
+ * of decimal places.
  */
 export function currenciesOf({ currencies }: MethodDeclaration): readonly [string, ...string[]] {
   if (currencies === 'any') return ['EUR', 'JPY', 'KWD'];

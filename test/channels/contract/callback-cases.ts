@@ -10,11 +10,11 @@ import {
 import { eventually } from '../../support/progress.ts';
 import { acknowledgement, type Bench, type ContractCase, damaged, type Outcome, outcomeOf } from './bench.ts';
 
-/** Callbacks count only if they are proven. nodrop acknowledges them as the channel requires. */
+/** Tests that a callback counts only if it is proven, and that nodrop acknowledges it as the channel requires. */
 
-/** Headers that every request has. No signature covers them. */
+/** Headers that every request has and no signature covers. */
 const OF_HTTP = new Set(['host', 'connection', 'content-length', 'date', 'accept', 'user-agent']);
-/** In a longer body, the suite changes only some bytes of every region, and not every byte. */
+/** In a body longer than this, the suite changes only some bytes of every region. */
 const BYTES_CHANGED = 400;
 
 export const callbackCases: readonly ContractCase[] = [
@@ -82,8 +82,7 @@ export const callbackCases: readonly ContractCase[] = [
       const again = bench.received[1] as CallbackRequest;
       const { notificationId } = await bench.adapter.verifyCallback(bench.account, again);
       expect(notificationId).toBe(verified.notificationId);
-      // This shows that the channel did not repeat the stored callback. Otherwise the third callback would not be
-      // about the other trade.
+      // The third callback is about the other trade. So the channel has not repeated the stored callback.
       const other = await bench.create();
       await bench.callbackAfter(other, () => bench.pay(other));
       expect(bench.received).toHaveLength(3);
@@ -338,7 +337,7 @@ function expectAbout(
   expect(no ?? id ?? channelPaymentId, 'the trade that the callback is about').toBeDefined();
   if (about.outTradeNo !== undefined) expect(about.outTradeNo).toBe(outTradeNo);
   if (about.reference !== undefined && reference !== null) expect(about.reference).toBe(reference.id);
-  // A payment can only be found by the channel's own id once the payment has this id.
+  // nodrop can find a payment by the channel's own id only if the payment already has this id.
   if (no === undefined && id !== undefined) expect(reference, 'the only name of the trade').not.toBeNull();
 }
 
@@ -354,7 +353,7 @@ async function expectRefused(bench: Bench, request: CallbackRequest, what: strin
 
 /**
  * Expects that the changed callback is refused, or has the same content as before the change. If the content is the
- * same, the changed part has no meaning and proves nothing.
+ * same, the changed part has no meaning.
  */
 async function expectRefusedOr(bench: Bench, request: CallbackRequest, same: VerifiedCallback, what: string) {
   const outcome = await verifyingOf(bench, request);

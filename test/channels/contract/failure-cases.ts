@@ -13,7 +13,10 @@ import {
 import type { Answer, Fault, Sent } from './http.ts';
 import type { Call } from './types.ts';
 
-/** A failure on the way to the channel never counts as an answer. The adapter never repeats a request itself. */
+/**
+ * Tests that a failure on the way to the channel never counts as an answer, and that the adapter never repeats a
+ * request.
+ */
 
 const JSON_TYPE = { 'content-type': 'application/json' };
 const SERVER_ERRORS: readonly Answer[] = [
@@ -75,7 +78,7 @@ export const failureCases: readonly ContractCase[] = [
       const subjects = await Promise.all(
         bench.calls.map(async (call) => [call, await bench.subjectFor(call)] as const),
       );
-      // The case tests both faults at the same time, because each takes as long as the adapter's timeout.
+      // The case tests both faults concurrently, because each one lasts until the adapter's timeout.
       const kinds = ['stays silent', 'stops in the middle'] as const;
       await bench.withFault(
         (nth) => ({ kind: kinds[nth % 2] ?? 'stays silent' }),
@@ -108,7 +111,7 @@ export const failureCases: readonly ContractCase[] = [
             const timer = setTimeout(() => controller.abort(new Error('enough')), 20);
             errorOf(await endsByItself(`${call}, aborted,`, calling), `${call}, aborted,`);
             clearTimeout(timer);
-            // The adapter's own timeout takes seconds. So a call that ends only with this timeout has not obeyed the
+            // The adapter's own timeout takes seconds. If a call ends only with this timeout, it has ignored the
             // signal.
             expect(performance.now() - began, `ms that ${call} took to be aborted`).toBeLessThan(5_000);
             const aborted = bench.perform(call, subject, undefined, { signal: AbortSignal.abort() });
@@ -306,7 +309,7 @@ async function answered(
 
 function expectNothingConcluded(call: Call, outcome: Outcome): void {
   if (!('error' in outcome)) {
-    // If the answer to checkAccount cannot be read, it shows at most that the account works.
+    // checkAccount may at most conclude from an unreadable answer that the account works.
     if (call === 'checkAccount') return;
     expect.fail(`${call} concluded ${JSON.stringify(outcome.answer)}`);
   }

@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse, request as send } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
-/** Real HTTP on loopback, for the channels and for the proxy between a channel and its adapter. */
+/** HTTP servers on loopback: for the channels, and for the proxy between a channel and its adapter. */
 
 /** A request as it was sent. The names of its headers are in lower case. */
 export interface Sent {

@@ -12,7 +12,9 @@ import {
   withoutZeros,
 } from './bench.ts';
 
-/** A refund happens once and with exactly the requested amount. It never counts as failed unless it has failed. */
+/**
+ * Tests that a refund happens once and with exactly the requested amount, and counts as failed only if it has failed.
+ */
 
 export const refundCases: readonly ContractCase[] = [
   {
@@ -244,10 +246,7 @@ async function expectBack(bench: Bench, trade: NewTrade, amount: number): Promis
   if (tellsSum(answer)) expect(givenBack(answer), 'the answer').toBe(amount);
 }
 
-/**
- * The answer must report a full refund or at least some refund. Otherwise an order could become paid with money that
- * was refunded.
- */
+/** The answer must report that money was refunded. Otherwise an order could become paid with refunded money. */
 function expectAllBack(answer: PaidAnswer): void {
   if (answer.someWentBack !== true)
     expect(answer.state, 'the state of a trade that was refunded in full').toBe('refunded');

@@ -12,7 +12,7 @@ import {
   withoutZeros,
 } from './bench.ts';
 
-/** Tests the life of a trade. It is created once, queried, and then paid or closed. */
+/** Tests the life of a trade: its creation, queries, payment and close. */
 
 const clockMoved = 90_000;
 
@@ -71,7 +71,7 @@ export const tradeCases: readonly ContractCase[] = [
     async run(bench) {
       for (const { name } of bench.declaration.methods) {
         const trade = await bench.createOpened({ method: name });
-        // A trade without a reference is named by its number. The merchant's own code could also have chosen that
+        // Without a reference, the number of the trade identifies it. A merchant's own code could also have chosen that
         // number.
         const reference = trade.reference?.id ?? trade.outTradeNo;
         const { amount, currency } = trade;
@@ -143,7 +143,7 @@ export const tradeCases: readonly ContractCase[] = [
     name: 'an unknown trade is unknown, never closed or failed, and neither query nor close creates it',
     async run(bench) {
       const made = bench.newTrade();
-      // If the channel is queried by its own ids, this trade gets an id that the channel never returned.
+      // For a channel that is queried by its own ids, this trade has an id that the channel never returned.
       const reference = bench.adapter.findTrade === undefined ? null : { id: 'made-up-1' };
       const trade = { ...made, reference };
       expect(await bench.query(trade)).toEqual({ state: 'unknown_trade' });
@@ -259,7 +259,7 @@ export const tradeCases: readonly ContractCase[] = [
       const trade = bench.newTrade();
       const created = await bench.adapter.createTrade(bench.account, trade);
       const reference = created === 'not_renewable' ? undefined : created.reference;
-      // Checks that the channel keeps the idempotency key at least as long as the declaration promises.
+      // The channel must keep the idempotency key at least as long as the declaration promises.
       await bench.channel.advance?.(horizonMs - 60_000);
       await bench.adapter.createTrade(bench.account, trade);
       expect(await bench.books(trade)).toMatchObject({ trades: 1 });
@@ -355,8 +355,8 @@ async function closeOnceAllowed(bench: Bench, trade: NewTrade): Promise<void> {
 }
 
 /**
- * The terms of a link that the adapter signs without a request. They are the terms of the request that opening the
- * link makes.
+ * The content of a link that the adapter signs without a request. It is the content of the request that opening the
+ * link sends.
  */
 function termsOfLink(bench: Bench, created: unknown): unknown {
   const { url } = (created as { action: { url: string } }).action;

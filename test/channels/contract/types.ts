@@ -51,17 +51,16 @@ export interface Books {
 }
 
 /**
- * Actions of the payer, and of the merchant in the channel's dashboard. If an action is absent here, it cannot happen
- * at this channel.
+ * Actions of the payer, and of the merchant in the channel's dashboard. An absent action cannot happen at this channel.
  */
 export interface ContractChannel {
   books(trade: Trade): Promise<Books>;
   /** @returns false if the channel does not let the payer pay, or no longer does */
   pay(trade: Trade): Promise<boolean>;
-  /** Opens the payment page as the payer does. Only for a channel where that creates the trade. */
+  /** Opens the payment page as the payer does. Only for a channel that creates the trade at that moment. */
   open?(trade: Trade): Promise<void>;
   decline?(trade: Trade): Promise<void>;
-  /** Leaves the trade in process after the payer has acted. The channel decides later, by `pay` or `decline`. */
+  /** Leaves the trade in process after the payer has acted. The result comes later, by `pay` or `decline`. */
   startProcessing?(trade: Trade): Promise<void>;
   /** Closes the trade as the merchant does in the dashboard. */
   close?(trade: Trade): Promise<void>;
@@ -74,7 +73,7 @@ export interface ContractChannel {
    * @returns false for a result that never occurs at this channel
    */
   refundsBecome?(outcome: 'good' | 'needs_person' | 'ask_again' | 'failed'): boolean;
-  /** Makes a refund that had succeeded fail, because the bank returns its money. */
+  /** Makes a succeeded refund fail, as if the bank returned its money. */
   reverse?(trade: Trade, outRefundNo: string): Promise<void>;
   /** Opens another dispute about the whole amount, or decides the open dispute. */
   dispute?(trade: Trade, state: 'open' | 'won' | 'lost'): Promise<void>;
@@ -101,11 +100,13 @@ export const CALLS = [
 ] as const;
 export type Call = (typeof CALLS)[number];
 
-/** How the channel writes messages. The suite uses it to invent messages in the channel's name. */
+/** The format of the channel's messages. With it, the suite invents messages in the channel's name. */
 export interface Protocol {
   /** Returns a refusal with this code in the format of the channel. */
   refusal(status: number, code: string): Answer;
-  /** For each call, the codes that have a meaning for the adapter. No other code may be definite. */
+  /**
+   * For each call, the codes that have a meaning for the adapter. The adapter must not treat another code as definite.
+   */
   readonly listedCodes: Partial<Readonly<Record<Call, readonly string[]>>>;
   /**
    * Refusals (status and code) that are definite: the channel has not created anything and never will. The adapter
@@ -120,7 +121,7 @@ export interface Protocol {
    */
   readonly statusSaysAll?: (call: Call, status: number) => boolean;
   /**
-   * How the channel asks the adapter to retry later.
+   * The answer with which the channel asks the adapter to retry later.
    * @default 429 with `Retry-After`
    */
   readonly rateLimit?: (seconds: number) => Answer;
@@ -136,7 +137,7 @@ export interface Protocol {
    * @default method, path and body
    */
   readonly terms?: (request: Sent) => unknown;
-  /** True if creating a trade only signs a link. It then sends no request that could fail. */
+  /** True if the adapter creates a trade by signing a link, without a request that could fail. */
   readonly createsWithoutRequest?: boolean;
   /** The number of entries on a page of the channel's listing. */
   readonly pageSize?: number;
@@ -144,7 +145,7 @@ export interface Protocol {
 }
 
 export interface CallbackProtocol {
-  /** How callbacks are proven. Absent if nothing proves a callback. Each callback is then only a notice. */
+  /** The proof of callbacks. If it is absent, nothing proves a callback, and each callback is only a notice. */
   readonly signed?: {
     /** Signs a callback for nodrop's account with this body and this time. */
     sign(rawBody: Buffer, at: Date): CallbackRequest | Promise<CallbackRequest>;

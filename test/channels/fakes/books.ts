@@ -27,7 +27,10 @@ export interface BookTrade {
   readonly account: string;
   /** The number of the trade that the merchant chose. */
   readonly no: string;
-  /** The amount in the channel's own smallest units. A whole unit has 10 to the power of `places` of them. */
+  /**
+   * The amount in the channel's own smallest units. A whole unit consists of 10 to the power of `places` smallest
+   * units.
+   */
   readonly amount: number;
   readonly currency: string;
   readonly places: number;

@@ -7,7 +7,7 @@ import {
 } from '../../../src/domain/channel.ts';
 import type { Answer } from '../contract/http.ts';
 
-/** The common part of the fakes' adapters. One function sends requests, and another proves callbacks. */
+/** The common part of the fakes' adapters: functions that send requests and that verify callbacks. */
 
 export interface FakeOptions {
   /** The channel's base URL, without a trailing slash. */
@@ -71,7 +71,7 @@ async function exchange(send: typeof fetch, url: string, init: RequestInit, sign
   }
 }
 
-/** If the header has a date or cannot be read, it gives no delay. */
+/** A header with a date, or one that cannot be read, gives no delay. */
 function delayOf(response: Response): { retryAfterMs?: number } {
   const text = response.headers.get('retry-after') ?? '';
   return /^\d{1,6}$/.test(text) ? { retryAfterMs: Number(text) * 1_000 } : {};

@@ -27,8 +27,8 @@ import {
 } from './http.ts';
 
 /**
- * A fake channel that can only be queried by its own ids. It forgets idempotency keys after a day. After that time, a
- * trade of which nodrop knows only its own number must be found in the listing.
+ * A fake channel that can only be queried by its own ids. It forgets idempotency keys after a day. After that day,
+ * nodrop must search the listing for a trade if it has only its own number of the trade.
  */
 
 const DAY_MS = 86_400_000;

@@ -263,7 +263,7 @@ function decrypt({ ciphertext, nonce, associated_data }: Resource, keys: readonl
       decipher.setAuthTag(bytes.subarray(-16));
       return Buffer.concat([decipher.update(bytes.subarray(0, -16)), decipher.final()]).toString('utf8');
     } catch {
-      // If this key does not decrypt the content, another key may.
+      // If this key fails, another key may decrypt the content.
     }
   }
   throw new CallbackError('malformed', 'the callback cannot be decrypted');

@@ -4,7 +4,7 @@ import { adapter, double, requests } from './adapter-support.ts';
 import { ACCOUNT, adapterAt, created, errorOf, newTrade, refundOf } from './support.ts';
 
 /**
- * Tests listings at Mollie, and answers that do not belong to the request. The contract suite covers everything else.
+ * Tests listings of Mollie, and answers that do not belong to the request. The contract suite covers everything else.
  */
 
 test('the search for a trade stops at payments that are older than the payment of the trade', async () => {

@@ -20,7 +20,7 @@ const BECOMES = { good: 'refunded', needs_person: 'queued', failed: 'failed' } a
 describeContract('Mollie', async (place: Place): Promise<Contract> => {
   await double.tell('reset', {});
   let offsetMs = 0;
-  // The case itself does not wait until the double has applied its settings. The next refund waits for that.
+  // The case does not wait until the double has applied these settings. Instead, the next refund waits.
   let saying: Promise<unknown> = Promise.resolve();
   const direct = adapterAt(await place.proxyTo(double.url));
   const adapter: ChannelAdapter = {

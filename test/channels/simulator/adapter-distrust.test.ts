@@ -3,7 +3,7 @@ import { afterEach, describe, expect, test, vi } from 'vitest';
 import { ACCOUNT, call, newTrade, SECRETS, signature, start, tradeNamed } from '../../simulator/support.ts';
 import { createSimulatorAdapter } from '../../support/simulator-adapter.ts';
 
-/** Tests the adapter and the simulator over HTTP. Each of them refuses some messages of the other. */
+/** Tests over HTTP which messages the adapter and the simulator refuse from each other. */
 
 afterEach(() => {
   vi.useRealTimers();

@@ -6,12 +6,12 @@ import { ChannelError } from '../../../src/domain/channel.ts';
 import { adapter, double, pay, refundOf, requests } from './adapter-support.ts';
 import { ACCOUNT, accountOf, adapterAt, CREDENTIALS, created, errorOf, newTrade } from './support.ts';
 
-/** Tests what the adapter does if Stripe's answer is missing or bad, or if the account has an error. */
+/** Tests the adapter if Stripe's answer is missing or wrong, or if the account has an error. */
 
 describe('listings', () => {
   /**
-   * Makes the server list `total` sessions that are not nodrop's. Each is as long as Stripe's limits of metadata
-   * allow.
+   * Makes the server list `total` sessions that are not nodrop's. The metadata of each session is as long as Stripe
+   * allows.
    */
   async function listing(total: number) {
     let pages = 0;

@@ -56,8 +56,8 @@ describe.each(METHODS)('trades by %s', (method) => {
     const trade = newTrade({ method });
     expect(await adapter.findTrade?.(ACCOUNT, trade)).toBe('absent');
     await requests();
-    // Without a reference, nodrop does not know whether the trade exists. Query and close do not search for the trade,
-    // and do not report that it is missing.
+    // Without a reference, nodrop does not know whether the trade exists. Neither a query nor a close searches for the
+    // trade, and neither reports it as missing.
     for (const call of [adapter.queryTrade, adapter.closeTrade])
       expect(await errorOf(call(ACCOUNT, trade))).toMatchObject({ kind: 'unreachable' });
     expect(await requests()).toEqual([]);

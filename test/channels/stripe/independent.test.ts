@@ -186,7 +186,7 @@ describe.skipIf(stripeMock === undefined)('stripe-mock', () => {
     ];
     for (const call of calls) {
       const error = await errorOf(call());
-      // The server has understood the request, and answers with a sample.
+      // The server accepts the request, and answers with a sample.
       expect(error).toMatchObject({ kind: 'garbage' });
       expect(error.message).toMatch(/^stripe answered (with|200) /);
     }

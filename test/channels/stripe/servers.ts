@@ -14,8 +14,8 @@ export interface RunningServer {
 }
 
 /**
- * A program that starts localstripe without the file that it keeps in the temporary folder. All its processes would
- * share this file.
+ * A program that starts localstripe without its file in the temporary folder. Otherwise all processes of localstripe
+ * would share this file.
  */
 const LOCALSTRIPE = `
 import socket
@@ -29,8 +29,8 @@ web.run_app(server.app, sock=sock, print=None, access_log=None)
 `;
 
 /**
- * The folder of the server. It is undefined if `npm test` could not obtain the server. `npm test` has then reported
- * that.
+ * The folder of the server. It is undefined if `npm test` could not obtain the server. In that case `npm test` has
+ * reported the failure.
  */
 export const folderOf = (server: StripeServer): string | undefined =>
   lookUpStripeServer(server, toolSettings().cacheDir);

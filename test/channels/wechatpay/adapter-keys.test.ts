@@ -59,8 +59,8 @@ describe.skipIf(folder === undefined)('keys', () => {
     await double.tell('rules', { clockOffsetMs: 12 * 3_600_000 });
     vi.useFakeTimers({ toFake: ['Date'], now: later });
     try {
-      // The certificates are renewed in the background of a call. After a failed renewal there is a pause before the
-      // next one.
+      // A call starts the renewal of the certificates in the background. After a failed renewal, the next one starts
+      // only after a pause.
       let now = later;
       const failures: unknown[] = [];
       const asked = async () => {

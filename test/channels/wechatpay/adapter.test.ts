@@ -13,8 +13,8 @@ import {
 import { actionOf, errorOf, newTrade, refundOf } from './support.ts';
 
 /**
- * Tests orders and refunds at a double that verifies every request and signs every answer. Its implementation is
- * another one than the adapter's.
+ * Tests orders and refunds at a double that verifies every request and signs every answer. The double shares no
+ * implementation with the adapter.
  */
 
 describe.skipIf(folder === undefined)('orders', () => {
@@ -142,8 +142,8 @@ describe.skipIf(folder === undefined)('orders', () => {
     await double.tell('rules', { clockOffsetMs: -120_000 });
     const old = await createdTrade(newTrade({}, 6));
     await double.tell('rules', { clockOffsetMs: 0 });
-    // By WeChat Pay's clock the order is too young to be closed. nodrop does not conclude from this refusal what state
-    // the order has.
+    // By WeChat Pay's clock the order is too young to be closed. The refusal does not show nodrop the state of the
+    // order.
     expect(await errorOf(adapter.closeTrade(direct(), old))).toMatchObject({ kind: 'unreachable' });
     await double.tell('setState', { outTradeNo: old.outTradeNo, state: 'USERPAYING' });
     expect(await adapter.closeTrade(direct(), old)).toEqual({ state: 'processing' });

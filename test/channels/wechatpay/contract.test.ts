@@ -28,7 +28,7 @@ const setUp =
     const base_url = await place.proxyTo(double.url);
     const party = (changes: Readonly<Record<string, string>>) => {
       const adapter = newAdapter();
-      // The case itself does not wait until the double has applied `advance`. The next close waits for that.
+      // The case does not wait until the double has applied `advance`. Instead, the next close waits.
       const closeTrade: typeof adapter.closeTrade = async (...args) => {
         await doing;
         return await adapter.closeTrade(...args);
@@ -39,8 +39,7 @@ const setUp =
     const { mchid = '', private_key = '', api_v3_key = '' } = ours;
     const rules = { refundsBecome: 'SUCCESS', clockOffsetMs: 0, callbacks: 'sent' } as const;
     await double.tell('rules', rules);
-    // The refunds that an earlier case left in process are completed now, so that they do not send callbacks to this
-    // case.
+    // Completes the refunds that an earlier case left in process, so that they cause no callbacks during this case.
     await double.tell('finishRefunds', {});
     await double.tell('refundNotifyUrl', { mchid, url: place.callbacksTo });
     // The double runs commands in the order in which they are sent. A case that uses a command's result waits for it.
@@ -69,7 +68,7 @@ const setUp =
       void (await told('setState', { outTradeNo: trade.outTradeNo, state }));
 
     const mine = party(ours);
-    // The certificates are fetched now, so that later calls do not have to send this request too.
+    // Fetches the certificates now, so that no later call has to send this request.
     await mine.adapter.checkAccount(mine.account);
 
     return {

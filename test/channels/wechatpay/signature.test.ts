@@ -7,7 +7,7 @@ import { makeApiV3Key, makeKey } from '../../doubles/wechatpay/keys.ts';
 /**
  * Examples that WeChat Pay publishes in the tests of its own library, under the Apache License 2.0:
  * https://github.com/wechatpay-apiv3/wechatpay-go, core/notify/notify_test.go. Their key has only 16 bytes, because
- * they use AES-128. So this test only checks the signature, and checks that nodrop refuses the key.
+ * they use AES-128. So this test checks only the signature, and that nodrop refuses the key.
  */
 const PUBLIC_KEY = `-----BEGIN PUBLIC KEY-----
 MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA2VCTd91fnUn73Xy9DLvt
