@@ -41,7 +41,7 @@ test.each([
   ['with a length', 'Content-Length: 2147483648', 0],
   ['without a length', 'Transfer-Encoding: chunked', LIMIT],
 ])(
-  'a client that sends a too large body %s gets the whole answer, and then its connection is cut',
+  'a client whose body %s is too large gets the whole answer, and then its connection is cut',
   async (_, length, read) => {
     const client = connect((server.address() as AddressInfo).port, '127.0.0.1');
     await once(client, 'connect');

@@ -45,7 +45,7 @@ async function create(readAfterMs: number) {
   return { requests, addresses, outcome, status, id };
 }
 
-test('the trade is created if the row was read before the expiry', async () => {
+test('the trade is created if the row of the payment was read before the expiry', async () => {
   expect(await create(EXPIRES_IN_MS - 1)).toMatchObject({ requests: 1, status: 'paying' });
 });
 

@@ -104,7 +104,7 @@ describe('a refusal to create the trade', () => {
 });
 
 describe('the parameters of a request to create a trade', () => {
-  test('if the expiry is too early for the channel, each request sends another expiry: the time of the first request plus the channel’s shortest lifetime', async () => {
+  test('if the expiry is too early for the channel, each request sends a later expiry instead: the time of the first request plus the channel’s shortest lifetime', async () => {
     const [method] = declarationOf('simulator').methods;
     const channel = new ReferenceChannel(declarationOf('simulator'), {
       methods: [

@@ -289,7 +289,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     return { page, at, close };
   }
 
-  test('announces that one minute is left, and announces no time when the page opens', async () => {
+  test('announces when one minute is left, but announces no time when the page opens', async () => {
     const { page, at, close } = await openAtSetTimes();
     await page.getByText('10:05', { exact: true }).waitFor();
     expect(await page.locator('#announcement').textContent()).toBe('');

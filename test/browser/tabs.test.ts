@@ -152,22 +152,25 @@ describe.skipIf(CHROMIUM === undefined)('seven cashier pages in one browser', ()
   });
 });
 
-describe.skipIf(CHROMIUM === undefined)('cashier pages without Web Locks, as on pages without TLS', () => {
-  test('the visible page has a stream, and "I have paid" works on each page', async () => {
-    await context.addInitScript(`Object.defineProperty(navigator, 'locks', { value: undefined })`);
-    const opened: Opened[] = [];
-    for (let number = 0; number < PAGES; number += 1) {
-      for (const { page } of opened) await setVisible(page, false);
-      opened.push(await openCashier());
-      await eventually(() => opened.at(-1)?.streams() === 1 && streaming(opened).length === 1);
-    }
-    for (const one of opened.slice(1)) await payAndSay(one);
-    const [first] = opened;
-    if (first === undefined) throw new Error('No page is open.');
-    await setVisible(first.page, true);
-    await eventually(() => first.streams() === 1);
-  });
-});
+describe.skipIf(CHROMIUM === undefined)(
+  'cashier pages without Web Locks, which browsers do not offer to pages without TLS',
+  () => {
+    test('the visible page has a stream, and "I have paid" works on each page', async () => {
+      await context.addInitScript(`Object.defineProperty(navigator, 'locks', { value: undefined })`);
+      const opened: Opened[] = [];
+      for (let number = 0; number < PAGES; number += 1) {
+        for (const { page } of opened) await setVisible(page, false);
+        opened.push(await openCashier());
+        await eventually(() => opened.at(-1)?.streams() === 1 && streaming(opened).length === 1);
+      }
+      for (const one of opened.slice(1)) await payAndSay(one);
+      const [first] = opened;
+      if (first === undefined) throw new Error('No page is open.');
+      await setVisible(first.page, true);
+      await eventually(() => first.streams() === 1);
+    });
+  },
+);
 
 describe.skipIf(CHROMIUM === undefined)("a shop's page that waits for seven payments", () => {
   const CLIENT = readFileSync(new URL('../../clients/js/index.js', import.meta.url));

@@ -85,7 +85,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page with wallets', () => {
       await close();
     });
 
-    test('if the payment has another method, the page switches the payment to the method of the app', async () => {
+    test('if the payment does not have the method of the app, the payer can switch to that method on the page', async () => {
       const { page, go, close } = await open('wechat', NATIVE);
       await page.addInitScript(bridge('get_brand_wcpay_request:ok'));
       await go();

@@ -19,7 +19,7 @@ const CONFIG = loadConfig({
   NODROP_SIMULATOR_SECRET: `whsec_${Buffer.alloc(24).toString('base64')}`,
 });
 
-test('a temporary failure refuses only the line that it affects, an unreachable database ends the run, and the output reports both', async () => {
+test('after a temporary failure only the affected line is refused, an unreachable database ends the run, and the output reports both cases', async () => {
   const file = join(folder, 'refs.csv');
   const lines = [1, 2, 3, 4, 5].map((i) => `order-${i},simulator,SHOP${i},1050,CNY`);
   writeFileSync(file, ['order_id,channel,reference,amount,currency', ...lines].join('\n'));

@@ -144,7 +144,7 @@ describe('the client behind a proxy that interrupts streams or held polls', () =
     },
   );
 
-  test('if a poll reports another state and the state then returns to the previous one, the next stream sends the previous state again', async () => {
+  test('if a poll reports a new state and the payment then returns to its previous state, the next stream reports the previous state again', async () => {
     const open = { ...PAYMENT, orderState: 'open' };
     const undecided = { ...PAYMENT, orderState: 'undecided' };
     const leaving = new AbortController();

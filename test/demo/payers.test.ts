@@ -32,7 +32,7 @@ describe('the payers at the doubles of channels', () => {
   const both = ['wechatpay', 'alipay'];
   const at = (names: readonly string[]) => atChannels(planPayers(44, 240), names);
 
-  test('pay in CNY, and half of them begin at each of two channels', () => {
+  test('pay in CNY, and with two channels half of them begin at each channel', () => {
     const payers = at(both);
     expect(new Set(payers.map(({ currency }) => currency))).toEqual(new Set(['CNY']));
     expect(new Set(payers.flatMap(({ channels }) => channels))).toEqual(new Set(both));

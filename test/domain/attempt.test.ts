@@ -104,7 +104,7 @@ describe('answers on record', () => {
   });
 
   test.each(['closed', 'failed'] as const)(
-    'the answer %s is recorded only if no definite answer has been recorded',
+    'the answer %s is recorded only if no definite answer is already recorded',
     (state) => {
       expect(isNewAnswer('paying', null, { state })).toBe(true);
       expect(isNewAnswer('closed', known({ state: 'closed' }), { state })).toBe(false);

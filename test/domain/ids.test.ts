@@ -35,7 +35,7 @@ describe('the id of a refund that the merchant requests', () => {
     expect(requestedRefundId(given)).toBe(id);
   });
 
-  test('differs if the merchant, the payment, the key or the amount differs, even if their texts are equal when they are joined', () => {
+  test('differs if the merchant, the payment, the key or the amount differs, even if the joined texts of these values are equal', () => {
     const others = [
       request,
       { ...request, merchantId: 'mer_01KB0000000000000000000001' },

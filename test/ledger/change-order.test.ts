@@ -246,7 +246,7 @@ describe('two requests that wait for the lock of one order', () => {
     expect(await db.payment.count({ where: { orderId: payment.orderId } })).toBe(1);
   });
 
-  test('two different changes are applied one after the other, and two equal changes write one timeline entry', async () => {
+  test('two different changes are applied one after the other, and two equal changes write only one timeline entry', async () => {
     const said = async ({ id }: Payment) =>
       (await timeline(id)).filter((detail) => detail.includes('was changed')).length;
     const differing = await race(toAnotherAmount, changeTo({ amount: 1300 }));

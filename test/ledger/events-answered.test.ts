@@ -43,7 +43,7 @@ test('an order service configured while events are being written gets only the e
   expect((await eventsOf(id)).map(({ delivery }) => delivery?.status)).toEqual([undefined, 'pending']);
 });
 
-test('if a refund was made at the channel before the order service agreed, an attention is raised when the order service agrees', async () => {
+test('a refund that was made at the channel before the order service agreed raises an attention when the order service agrees', async () => {
   const { payment, delivery } = await newPending();
   await recordAnswer(db, payment.id, { ...PAID, refundedAmount: 300 } as ChannelAnswer, 'query', now());
   expect(await attentionOf(payment.id)).toBeNull();

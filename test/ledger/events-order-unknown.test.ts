@@ -38,7 +38,7 @@ describe('an order that its order service does not know', () => {
     return [attention, orderUpdate, await db.refund.count({ where: { paymentId: id } })];
   };
 
-  test('the 24 h of an unknown order begin with the first answer order_unknown, and a different answer postpones the end of the 24 h by at most an hour', async () => {
+  test('the 24 h for which an order may be unknown begin with the first answer order_unknown, and a different answer postpones their end by at most an hour', async () => {
     const { payment, delivery } = await newPending();
     const from = now();
     await tell(
@@ -189,7 +189,7 @@ describe('an order that its order service does not know', () => {
     expect(await shownOf(payment.id)).toEqual(['order_conflict', 'conflict', 1]);
   });
 
-  test('if an operator dismisses order_unknown without a deadline, an answer that sets a deadline raises it again', async () => {
+  test('if an operator dismisses an order_unknown that has no deadline, a later answer that sets a deadline raises order_unknown again', async () => {
     const calls = {
       coded: ['order_unknown', 404],
       router: ['unknown', 404],

@@ -157,7 +157,7 @@ test('a payment whose cancellation is requested before its creation is recorded 
   expect(await stateOf(second)).toMatchObject({ nextAction: null });
 });
 
-test('whether the end or the creation of a payment is recorded first, the payment is closed and the order can be paid again', async () => {
+test('whether nodrop first records the end or the creation of a payment, the payment is closed and the order can be paid again', async () => {
   const [first, second] = [await newPayment(), await newPayment()];
   const closed = { status: 'closed', order: { status: 'unpaid' }, events: [{ type: 'payment.closed' }] };
   expect(await inLine(first, created, ended)).toEqual([

@@ -322,7 +322,7 @@ describe("the shop's next request", () => {
     expect((await order(terms.orderId)).subject).toBe('');
   });
 
-  test('a payment request completes the recovered order even if it is refused because the recovered payment is still live', async () => {
+  test('a payment request completes the recovered order even if the request is refused because the recovered payment is still live', async () => {
     const terms = lost();
     await recover(terms);
     const start = (given: NewPayment) =>

@@ -52,7 +52,7 @@ describe('a redelivery request', () => {
     expect(notes).toBe(2);
   });
 
-  test('until the order service answers, a redelivery request causes one attempt each time the order service recovers', async () => {
+  test('until a requested redelivery is answered, it is attempted once after each recovery of the order service', async () => {
     const settled = { status: 'delivered', settledAt: at(-HOUR), nextAttemptAt: null };
     const [lost = '', told = ''] = [await newWaiting(settled), await newWaiting(settled)];
     expect(await ask('delivered')).toEqual({ count: 2, nextSince: null });
@@ -80,7 +80,7 @@ describe('a redelivery request', () => {
     expect(await idsOf(9, 203 + 10 * MINUTE)).toEqual([]);
   });
 
-  test('while a delivery has a running attempt or waits for its Retry-After, a request for it makes no redelivery due', async () => {
+  test('a redelivery request makes no redelivery due while the delivery has a running attempt or waits for its Retry-After', async () => {
     await newWaiting({ redeliveryAskedAt: at(0), retryAfter: at(HOUR) });
     await newWaiting({ redeliveryAskedAt: at(0), leasedUntil: at(HOUR) });
     expect(await findDueRedeliveries(db, at(HOUR - 1))).not.toContain(merchantId);

@@ -286,7 +286,7 @@ describe('an answer that is recorded in full and not counted', () => {
     await recordAnswer(db, id, answer, 'query', at(seconds));
   });
 
-  test('an answer is recorded in full if the status, the answer or the attention changed after the payment was read', async () => {
+  test('an answer is recorded in full if the payment’s status, recorded answer or attention changed after the payment was read', async () => {
     for (const change of [
       (id: string) => endPayment(elsewhere, id, 'closed', 'a test', at(3)),
       (id: string) => recordAnswer(elsewhere, id, { state: 'processing' }, 'query', at(3)),

@@ -227,7 +227,7 @@ describe('after the settlement, the channel reports a refund without its amount'
     });
   });
 
-  test('a refund that only a callback reports is recorded when the trade also reports a refund', async () => {
+  test('a refund that only a callback has reported is recorded when an answer about the trade also reports a refund', async () => {
     const payment = await settled(PAID);
     await told(payment, 300);
     await says(payment, PAID);
@@ -265,7 +265,7 @@ describe('after the settlement, the channel reports a refund without its amount'
     expect(await row(payment.id)).toMatchObject({ attention: 'channel_reversed' });
   });
 
-  test('the attention of a conflict does not change, because a due refund explains the report', async () => {
+  test('the attention of an order conflict does not change, because the refund that is due explains the channel’s report', async () => {
     const [first, second] = await twoAttempts();
     await settle(first, PAID);
     await settle(second, PAID);

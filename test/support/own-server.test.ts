@@ -35,7 +35,7 @@ test("a server that starts more slowly than the SDK's limit becomes ready, skips
   expect(await listens(port)).toBe(false);
 });
 
-test('if a server ends before it answers, the caller does not continue to wait', async () => {
+test('if a server ends before it answers, the caller stops waiting', async () => {
   await expect(timeSkippingEnvironment(launcherOf('exit 3'))).rejects.toThrow('the server has ended');
 });
 

@@ -162,7 +162,7 @@ test('a query records each refund that was made at the channel only once, and an
   expect(await h.orderStatus(payment)).toBe('refunded');
 });
 
-test('a callback can report a refund that was made at the channel, and if the first answer reports such a refund, the refund due is smaller', async () => {
+test('a callback can report a refund that was made at the channel, and such a refund in the first answer reduces the refund that is due', async () => {
   const payment = await h.newPaid();
   const trx = { channelPaymentId: 'trx', refundedAmount: 400 };
   // If an answer reports a wrong total amount of the trade, nodrop does not trust the refunds in this answer.

@@ -166,7 +166,7 @@ describe('if the channel refuses to refund all remaining money because a part wa
     expect(await h.refundRow(refund.id)).toMatchObject({ replacedBy: null });
   });
 
-  test('if the refused refund was requested, a refund of the remaining amount replaces it, and the refused refund keeps the idempotency key', async () => {
+  test('if the refused refund was requested, a refund of the remaining amount replaces it, and the idempotency key stays with the refused refund', async () => {
     const payment = await h.newPaid();
     hooks.beforeRefund = [() => h.refundElsewhere(payment, 300), () => h.refundElsewhere(payment, 200)];
     const request = { amount: undefined, note: undefined, idempotencyKey: 'rest-1' };
