@@ -66,7 +66,7 @@ test('a delivery that is not due yet does not count as an error', () => {
 });
 
 test.each([notDueYet(0), notDueYet(-5), orderServiceDidNotAgree('No.', -5)])(
-  'a wait in the past becomes 1 ms: %s',
+  'a wait of zero or less becomes 1 ms: %s',
   ({ nextRetryDelay }) => {
     expect(nextRetryDelay).toBe(1);
   },

@@ -78,7 +78,7 @@ describe('a create request whose answer is lost', () => {
     expect(await row(id)).toMatchObject({ status: 'paying', reference });
   });
 
-  test('after the idempotency horizon, if the trade does not exist, nodrop creates no trade and the payment ends as an unknown trade', async () => {
+  test('after the idempotency horizon, if the trade does not exist, nodrop creates no trade, and the payment is closed with the channel state unknown_trade', async () => {
     const { id } = await unknownCreate(false);
     clock.now = AT + HORIZON_MS;
     expect(await act.create(id)).toMatchObject({ cancelRequested: true, noAction: true });

@@ -39,7 +39,7 @@ describe('the payers at the doubles of channels', () => {
     expect(payers.filter(({ channels }) => channels[0] === 'alipay').length).toBeGreaterThan(110);
   });
 
-  test('play every scene, but pay late only at a channel whose link can be paid after the close', () => {
+  test('play every scene, but pay late only at a channel whose payment link still works after the close', () => {
     const payers = at(both);
     expect(scenesOf(payers)).toEqual(new Set(['paidTwice', 'paidLate', 'cancelled']));
     const of = (habit: string) => payers.filter((payer) => payer.habit === habit);

@@ -240,7 +240,7 @@ describe('an order that its order service does not know', () => {
     });
   });
 
-  test('an answer 410 to another event does not shorten the 24 h of the event for which money waits', async () => {
+  test('an answer 410 to another event does not shorten the 24 h that apply to the event for which money waits', async () => {
     const { payment, delivery } = await newPending();
     await underOrderLock(db, payment.id, now(), async ({ newEvents }) => {
       newEvents.push({ type: 'refund.failed' });
