@@ -31,7 +31,10 @@ export function lookUpNode(version: string, cacheDir: string): string | undefine
   return status === 0 && stdout.trim() === `v${version}` ? path : undefined;
 }
 
-/** Installs a Node version from the npm registry into the cache. @returns its path, or undefined if that failed. */
+/**
+ * Installs a Node version from the npm registry into the cache. @returns the path of the program, or undefined
+ * if the installation failed.
+ */
 export async function findNode(version: string, cacheDir: string): Promise<string | undefined> {
   const found = lookUpNode(version, cacheDir);
   const name = PACKAGES[PLATFORM];

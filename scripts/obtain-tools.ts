@@ -22,7 +22,7 @@ import { obtainStripeServer, STRIPE_SERVERS } from './stripe-servers.ts';
 import { CHROMIUM, COMPOSE, installSystemPackages, MAVEN } from './system-packages.ts';
 import type { Tool } from './tools.ts';
 
-/** Stops the commands that are running when this process ends, after Ctrl-C or because the parent process has ended. */
+/** Ends this process after Ctrl-C, or when the parent process has ended. The exit also stops the running commands. */
 const end = () => process.exit(1);
 process.once('SIGINT', end).once('SIGTERM', end).once('disconnect', end);
 process.channel?.unref();

@@ -34,7 +34,8 @@ function mayUseAptGet(): boolean {
 }
 
 async function aptGet(what: string, args: readonly string[]): Promise<boolean> {
-  // A stop ends apt-get with SIGINT, like a foreground command. A killed apt-get leaves packages half installed.
+  // If this process ends early, it sends SIGINT to apt-get, as Ctrl-C would. A killed apt-get leaves packages
+  // half installed.
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
   const { ok, output } = await runVisibly(what, 'apt-get', args, { env, endBy: 'SIGINT' });
   if (!ok) console.error(`  apt-get failed: ${output.trim().split('\n').at(-1)}`);

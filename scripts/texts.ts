@@ -48,10 +48,10 @@ function readMarkdown(file: string): Text[] {
     });
 }
 
-/** Matches the start of a test or group, or the end of the table of one, up to the parenthesis before the name. */
+/** Matches the start of a test or group, or the end of its table, up to the parenthesis before the name. */
 const CALL = String.raw`^(\s*)(?:(?:test|describe)(?:\.\w+)*(?:\(|\b.*\)\()|[\]})].*\)\()`;
 const TEST_NAME = new RegExp(`${CALL}${String.raw`\s*(['"\`])((?:\\.|(?!\2).)+)\2`}`);
-/** Matches a line after which the name follows on a line of its own. */
+/** Matches the start of a test or group whose name is on the next line. */
 const BEFORE_TEST_NAME = new RegExp(`${CALL}$`);
 /** Matches a literal of at least four words, which is a message or a description in the API. */
 const LITERAL = /(['"`])((?:\\.|(?!\1).)*\w\s+\S+\s+\S+\s+\S(?:\\.|(?!\1).)*)\1/;

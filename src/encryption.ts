@@ -34,7 +34,7 @@ export class UnreadableSecret extends Error {}
 
 /**
  * Decrypts a ciphertext that `encrypt` returned.
- * @throws Error if it was encrypted for a different purpose, or was changed.
+ * @throws Error if the ciphertext was encrypted for a different purpose, or was changed.
  */
 export function decrypt(purpose: Purpose, ciphertext: Uint8Array): string {
   const nonce = ciphertext.subarray(0, NONCE_BYTES);

@@ -4,7 +4,8 @@
  */
 declare module '*/generated/prisma/client.ts' {
   type Missing = 'The database client is not generated: npm run setup generates it.';
-  // This is an object type and not `Missing`, because only then does the type error of `new` show the text in full.
+  // This is an object type and not `Missing`, because the type error of `new` shows the full text only for an
+  // object type.
   export const PrismaClient: { 'The database client is not generated: npm run setup generates it.': never };
   export type PrismaClient = Missing;
   export const Prisma: Missing;

@@ -44,7 +44,7 @@ export function createBoundedServer(handler: RequestListener): Server {
  */
 export function boundRequests(limit: number): RequestHandler {
   return (request, response, next) => {
-    // This request came on a connection whose last answer has already been sent.
+    // The connection is closing after its last answer, so this request gets no answer.
     if (request.socket.writableEnded) return void request.socket.destroy();
     const length = announcedLength(request);
     const hosts = request.rawHeaders.filter((name, i) => i % 2 === 0 && name.toLowerCase() === 'host');

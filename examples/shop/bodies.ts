@@ -16,7 +16,7 @@ const GRACE_MS = 2_000;
 /** Refuses bodies that are too large (413) or come without a Content-Length (411), on every route. */
 export const refuseLargeBodies: RequestHandler = (request, response, next) => {
   const { headers, socket } = request;
-  // This request came on a connection whose last answer has already been sent.
+  // The connection is closing after its last answer, so this request gets no answer.
   if (socket.writableEnded) return void socket.destroy();
   const isOpenEnded = headers['transfer-encoding'] !== undefined;
   if (!isOpenEnded && Number(headers['content-length'] ?? 0) <= BODY_LIMIT) {

@@ -50,8 +50,8 @@ for (;;) {
     const response = await get(`/orders/${order}/revision?seen=${revisionOf(document)}`);
     const { revision } = await response.json();
     const isNewAnswer = String(revision) !== revisionOf(document);
-    // Refresh even without a new revision, because what the shop reads from nodrop may have changed. The sentence that
-    // is shown once stays until the revision changes.
+    // Refresh even without a new revision, because nodrop's report of the order may have changed. The sentence
+    // that is shown once stays until the revision changes.
     if (isNewAnswer || document.querySelector('.notice') === null) await refresh();
     if (!isNewAnswer) await pause(PAUSE_MS);
   } catch {

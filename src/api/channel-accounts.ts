@@ -12,8 +12,9 @@ export const ACCOUNT_FRESH_MS = 60_000;
 /** While senders exceed their limits, the process reads an account at most once in this time. */
 export const ACCOUNT_READ_EVERY_MS = 2_000;
 /**
- * An account can be committed up to this long after an account that was created later. So a read of new accounts starts
- * this long before the creation time of the newest known account.
+ * The transaction that creates an account can commit up to this long after the transaction of an account with a
+ * later creation time. So a read of new accounts starts this long before the creation time of the newest known
+ * account.
  */
 const COMMITTED_WITHIN_MS = 60_000;
 

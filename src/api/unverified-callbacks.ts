@@ -12,7 +12,7 @@ import type { Logger } from '../log.ts';
 const FLUSH_EVERY_MS = 1_000;
 /**
  * Maximum number of senders that one batch counts separately. All further senders of an account count as one sender.
- * All callbacks of these senders count for the minute in which the first of them arrived.
+ * All callbacks of this combined sender count for the minute in which its first callback arrived.
  */
 const SENDERS_AT_MOST = 1_000;
 const OTHERS = 'others';

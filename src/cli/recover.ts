@@ -93,7 +93,7 @@ export async function recover(db: LedgerClient, config: Config, say: (line: stri
   });
 }
 
-/** Does nothing without failures. @throws CommandError that lists the first NAMED failures */
+/** @throws CommandError that lists the first NAMED failures, if there are any failures */
 export function throwFailures(failures: readonly string[]): void {
   if (failures.length === 0) return;
   const more = failures.length > NAMED ? [`and ${failures.length - NAMED} more`] : [];

@@ -66,7 +66,7 @@ export interface BooksOptions {
 /**
  * Reads all rows of nodrop's books first, and all rows of the wallet's books second. In this order, all money in
  * nodrop's books must also be in the wallet's books.
- * @throws AbortError when `signal` ends it.
+ * @throws AbortError when `signal` aborts.
  */
 export async function readBooks(options: BooksOptions, signal: AbortSignal): Promise<Books> {
   const orders = await list<Order>(options, signal, '/v1/orders');

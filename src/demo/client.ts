@@ -17,7 +17,7 @@ const TIMEOUT_MS = 25_000;
 /**
  * Sends an HTTP request, and repeats it until the answer is final. nodrop promises that every request may be repeated,
  * and the demo kills the API while payers pay.
- * @throws AbortError when `signal` ends it.
+ * @throws AbortError when `signal` aborts.
  */
 export async function request(
   signal: AbortSignal,

@@ -114,7 +114,8 @@ export function scenesOf(payers: readonly Payer[]): ReadonlySet<SceneName> {
 
 /**
  * Distributes the payers over other channels in turn, all in CNY. If the channels cannot reproduce a payer's habit,
- * that payer pays as usual. Only the simulator can close a trade without effect, or decline a payer finally.
+ * that payer pays as usual. Only at the simulator can a close have no effect, and only there is a declined
+ * payment final.
  */
 export function atChannels(payers: readonly Payer[], names: readonly string[]): readonly Payer[] {
   const [late] = LINK_OUTLIVES_CLOSE.filter((name) => names.includes(name));

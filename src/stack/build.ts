@@ -12,7 +12,7 @@ export const TEST_SERVER_VERSION = '1.38.0';
 
 /**
  * Builds the `temporal` program from the Go registry into the folder.
- * @returns its path, or undefined when Go is missing or the build fails.
+ * @returns the path of the program, or undefined when Go is missing or the build fails.
  */
 export async function buildCli(folder: string): Promise<string | undefined> {
   if (!runs('go', 'version')) {

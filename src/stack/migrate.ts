@@ -294,8 +294,8 @@ const scriptOf = ({ migrationDirectories }: MigrationList, name: string): string
  * scripts. A transaction leaves nothing unless its record is finished. A `CREATE INDEX CONCURRENTLY` may leave its
  * index. Any other single statement may run twice (migration-rules.ts).
  * If the index is valid and equals the index that the script creates, the migration is recorded as applied. In this
- * case, its process or connection ended before the record was written, or the migrate of another release closed the
- * record.
+ * case, its process or connection ended before the record was written, or the migration process of another
+ * release closed the record.
  */
 async function undoUnfinished(
   client: Connection,

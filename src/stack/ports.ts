@@ -11,7 +11,7 @@ const FREE = { from: 10_000, to: 32_000 };
 /** Ports that this process has already handed out. The program for which a port was chosen may not listen on it yet. */
 const given = new Set<number>();
 
-/** @returns a loopback TCP port that nothing listens on now; a different one at each call. */
+/** @returns a loopback TCP port that no program listens on now. Each call returns a different port. */
 export async function freePort(): Promise<number> {
   for (;;) {
     const port = randomInt(FREE.from, FREE.to);

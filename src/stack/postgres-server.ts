@@ -19,7 +19,7 @@ const environment = (): NodeJS.ProcessEnv => ({ ...process.env, LC_ALL: 'C', LAN
  * Starts the embedded PostgreSQL with its data in `${home}/postgres`, and creates the cluster and the database if they
  * are missing. The server has PostgreSQL's default durability, so committed rows survive `kill -9` of all processes.
  * @param port the port on 127.0.0.1 to listen on.
- * @throws StackError when it cannot start.
+ * @throws StackError when the server cannot start.
  */
 export async function startPostgres(supervisor: Supervisor, home: string, port: number): Promise<void> {
   const dataDir = join(home, 'postgres');

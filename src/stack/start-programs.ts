@@ -19,7 +19,7 @@ export async function requireProgramPorts(config: Config): Promise<void> {
 
 /**
  * Starts a worker, the API and, where the mode allows it, the simulator. Resolves when all of them work.
- * @throws StackError when one of them does not start.
+ * @throws StackError when one of the programs does not start.
  */
 export async function startPrograms(
   supervisor: Pick<Supervisor, 'start'>,

@@ -130,7 +130,7 @@ export class Supervisor {
 
   /**
    * Starts a process and resolves once its probe returns true.
-   * @throws StackError when the process ends before that, or is not ready in time.
+   * @throws StackError when the process ends before its probe returns true, or is not ready in time.
    */
   async start(spec: ProcessSpec): Promise<void> {
     const deadline = Date.now() + this.#startPatienceMs;

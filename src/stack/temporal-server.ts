@@ -21,7 +21,7 @@ export interface TemporalPorts {
 /**
  * Starts the embedded Temporal server and its Web UI, with its data in `${home}/temporal`.
  * @param cli path of the `temporal` program.
- * @throws StackError when it cannot start.
+ * @throws StackError when the server cannot start.
  */
 export async function startTemporal(
   supervisor: Supervisor,

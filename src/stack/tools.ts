@@ -24,7 +24,7 @@ const BUILT_TEST_SERVER = `temporal-test-server-${TEST_SERVER_VERSION}`;
 /**
  * Looks for a `temporal` program on this machine. First looks at the configured program, then on PATH, then in the
  * project's cache.
- * @returns its path, or undefined when there is none.
+ * @returns the path of the program, or undefined when there is none.
  * @throws StackError when the configured program does not run.
  */
 export function lookUpTemporalCli({ temporalCli, cacheDir }: ToolSettings): string | undefined {
@@ -63,9 +63,9 @@ export async function findTemporalCli(settings: ToolSettings): Promise<string> {
 }
 
 /**
- * Looks for a launcher of Temporal's time-skipping test server, which takes the port as its argument: the configured
- * one, then one in the project's cache.
- * @returns its path, or undefined when there is none.
+ * Looks for a launcher of Temporal's time-skipping test server, which takes the port as its argument. First
+ * looks at the configured launcher, then in the project's cache.
+ * @returns the path of the launcher, or undefined when there is none.
  * @throws StackError when the configured launcher does not exist.
  */
 export function lookUpTestServer({ testServer, cacheDir }: ToolSettings): string | undefined {
@@ -81,7 +81,7 @@ export function lookUpTestServer({ testServer, cacheDir }: ToolSettings): string
 /**
  * Like `lookUpTestServer`, but if there is no launcher, downloads the server with the SDK, or assembles it from the
  * Maven registry.
- * @throws StackError when neither is possible.
+ * @throws StackError when both ways fail.
  */
 export async function findTestServer(settings: ToolSettings): Promise<string> {
   const found = lookUpTestServer(settings);

@@ -10,7 +10,7 @@ export interface CountLimits {
  */
 const KEYS_AT_MOST = 10_000;
 
-/** Subtracts a taken amount from the count again. Has no effect after the time window of that count has ended. */
+/** Subtracts an amount that the caller added earlier. Has no effect after the time window of that count has ended. */
 export type GiveBack = () => void;
 
 /**

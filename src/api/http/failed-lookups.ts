@@ -79,9 +79,10 @@ export class FailedLookups {
   }
 
   /**
-   * Looks up a name. If a limit is reached, new names of accounts and payments are refused immediately. This does not
-   * affect valid callers: `ChannelAccounts` then reads the accounts itself, and only callbacks that are refused anyway
-   * look up payments here. Accounts and payments are not remembered as missing, because they may be created later.
+   * Looks up a name. If a limit is reached, new names of accounts and payments are refused immediately. Valid
+   * callers are not affected: `ChannelAccounts` then reads the accounts itself, and payments are looked up here
+   * only for callbacks that are refused anyway. Accounts and payments are not remembered as missing, because
+   * they may be created later.
    * @param mayWait false if the request holds a scarce slot. Such a request is refused if its name would have to wait.
    * The look-up continues, so a retry after one second succeeds if the name exists
    * @returns what `ask` found, or null if the name does not exist

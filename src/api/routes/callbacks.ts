@@ -41,8 +41,8 @@ interface Receiver {
   readonly name: AccountName;
   readonly address: string;
   /**
-   * The id of the payment at whose own callback URL the callback arrived. Only the channel knows that URL. Null if the
-   * URL contains no valid proof.
+   * The payment's id, if the callback arrived at the payment's own callback URL. Only the channel knows that
+   * URL. Null if the URL contains no valid proof.
    */
   readonly proven: string | null;
   readonly log: Api['log'];

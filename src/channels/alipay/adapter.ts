@@ -303,7 +303,7 @@ const pageOf = (trade: NewTrade): AlipayRequest => ({
 
 /**
  * Maps the state of a trade that Alipay refused to close.
- * @throws `refusal` if the trade is unpaid, because an unpaid trade was not closed
+ * @throws `refusal` if the trade is still unpaid, because then the trade is still open
  */
 function closeAnswer({ state }: ChannelAnswer, refusal: unknown): CloseAnswer {
   switch (state) {
