@@ -246,7 +246,7 @@ export function refundChannelActivities(deps: ActivityDeps) {
     if (!isMoney(trade) || trade.refunds === undefined)
       throw new ChannelError(
         'unreachable',
-        `refund ${refundNumber(row.id, row.attempt)} must not be requested again until a list of the trade's refunds does not show it, and the channel gives no list`,
+        `refund ${refundNumber(row.id, row.attempt)} may be requested again only after a list of the trade's refunds does not show it, and the channel gives no list`,
       );
     const listed = listedOf(row, trade.refunds);
     if (listed !== null) return { next: 'record' as const, answer: answerOf(listed) };

@@ -96,7 +96,7 @@ const paidSchema = z
     ({ state, someWentBack, refunds, refundedAmount }) =>
       someWentBack === undefined ||
       (state === 'paid' && refunds === undefined && refundedAmount === undefined),
-    'someWentBack is set, but the state is not paid or the refunded amount is known',
+    'someWentBack is set, but the refunded amount is known, or the state is not paid',
   );
 
 const answerSchema = z.discriminatedUnion('state', [

@@ -117,7 +117,7 @@ export const ATTENTIONS = {
   delivery_failing: {
     severity: 'act',
     raised:
-      'For 10 min the order service has not answered an event on which the payment does not wait (of a refund, a conflict, ' +
+      'For 10 min the order service has not answered an event for which the payment does not wait (of a refund, a conflict, ' +
       'or an end without money). Raised only while no other attention is shown; any other attention replaces it.',
     todo:
       "See [the table below](#order_update_failing) for the meaning of the order service's last answer. Once the problem is " +
@@ -129,11 +129,11 @@ export const ATTENTIONS = {
     severity: 'inform',
     raised:
       'The order was already paid, cancelled or closed; or the merchant refunds late money; or the order service answered ' +
-      `that the order is paid otherwise or gone, or has not known the order for ${UNKNOWN_FOR}. A refund is recorded as due. ` +
-      'With `orderUpdate` `review`: the trade is only watched, or two accounts see one adopted trade, and another payment ' +
-      'has received its money.',
+      `that the order is paid in another way or gone, or has not known the order for ${UNKNOWN_FOR}. A refund is recorded as due. ` +
+      'With `orderUpdate` `review`, an operator decides instead: the trade is only watched, or another payment has adopted ' +
+      'the same trade at another account and has received its money.',
     todo:
-      "Usually nothing: nodrop refunds automatically. See the payment's refunds. If many come from one order service, ask " +
+      "Usually nothing: nodrop refunds automatically. See the payment's refunds. If one order service causes many of these, ask " +
       'its owner whether it answers 409 or 410 by mistake, before more money is refunded.',
     clearedBy: ['money_back'],
   },

@@ -500,7 +500,9 @@ async function failingOf(
   if (isAwaited && saysUnknown(last)) {
     const until = last.outcome === 'order_unknown' ? await unknownUntil(tx, delivery.id, unknownForMs) : null;
     const then =
-      until === null ? '' : ` Unless it knows it by ${until.toISOString()}, the order counts as gone.`;
+      until === null
+        ? ''
+        : ` Unless the order service knows the order by ${until.toISOString()}, the order counts as gone.`;
     const said = `The order service does not know order ${payment.orderId}. First delivery attempt: ${since}. ${answer}`;
     return { attention: 'order_unknown', detail: `${said}${then}`, until };
   }

@@ -75,7 +75,7 @@ export async function listEvents(
   if (!isKnown) {
     throw new Refusal(
       'cursor_expired',
-      'The event at this cursor is not in the ledger, which was restored from before it. Read your orders or ' +
+      'The event at this cursor is not in the ledger, which was restored from an older backup. Read your orders or ' +
         'payments again, and start without `after`.',
     );
   }

@@ -55,7 +55,7 @@ describe('an order that its order service does not know', () => {
     expect(await shownOf(payment.id)).toEqual(['order_unknown', 'pending', 0]);
     const { attentionDetail } = await db.payment.findUniqueOrThrow({ where: { id: payment.id } });
     const end = new Date(from.getTime() + 26 * HOUR + 1).toISOString();
-    expect(attentionDetail).toContain(`Unless it knows it by ${end}, `);
+    expect(attentionDetail).toContain(`Unless the order service knows the order by ${end}, `);
     await tell(delivery.id, from, [26 * HOUR, 'order_unknown', 404]);
     expect(await shownOf(payment.id)).toEqual(['order_conflict', 'conflict', 1]);
     expect(await db.delivery.findUniqueOrThrow({ where: { id: delivery.id } })).toMatchObject({
@@ -91,7 +91,7 @@ describe('an order that its order service does not know', () => {
     await unknown(0);
     const { attentionDetail } = await db.payment.findUniqueOrThrow({ where: { id: payment.id } });
     const end = new Date(from.getTime() + 2 * HOUR).toISOString();
-    expect(attentionDetail).toContain(`Unless it knows it by ${end}, `);
+    expect(attentionDetail).toContain(`Unless the order service knows the order by ${end}, `);
     await unknown(1.9 * HOUR);
     expect(await shownOf(payment.id)).toEqual(['order_unknown', 'pending', 0]);
     await unknown(2 * HOUR);
@@ -216,7 +216,7 @@ describe('an order that its order service does not know', () => {
         where: { id: payment.id },
       });
       expect(attention, `${before}, dismissed, ${after}`).toBe(shown);
-      if (shown !== null) expect(attentionDetail).toContain('Unless it knows it by ');
+      if (shown !== null) expect(attentionDetail).toContain('Unless the order service knows the order by ');
     }
   });
 

@@ -81,7 +81,7 @@ test.each(UNKNOWN)(
     const shown = await h.row(payment.id);
     expect(shown).toMatchObject({ orderUpdate: 'pending', attention: 'order_unknown' });
     expect(shown.attentionDetail).toMatch(
-      /does not know order .* Its last answer: It answered 4\d\d: it does not know the order\. Unless it knows it by .*Z, /,
+      /does not know order .* Its last answer: It answered 4\d\d: it does not know the order\. Unless the order service knows the order by .*Z, /,
     );
     await done(payment);
     expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied', attention: null });

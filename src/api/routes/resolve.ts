@@ -17,8 +17,8 @@ const resolution = z.strictObject({
   action: z.enum(RESOLUTIONS).openapi({
     description:
       '`accept`: the money that is left pays the order; the channel is queried first for that amount. `refund`: the money is refunded. `retry`: failed calls are ' +
-      'retried, also a refund that the channel refused. `dismiss`: clears the attention; refused while money must be refunded or waits for a decision. Exception: if the channel says that ' +
-      'money that waits for a decision was refunded, without the amount, `dismiss` records that none of it is left.',
+      'retried, also a refund that the channel refused. `dismiss`: clears the attention; refused while money must be refunded or waits for a decision. Exception: if money waits for a ' +
+      'decision, and the channel reports that it was refunded, but not how much, `dismiss` records that none of it is left.',
   }),
   note: readableText(500).openapi({
     description: `The reason for the decision. Kept on the timeline. ${READABLE_RULE}`,
