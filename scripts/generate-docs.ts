@@ -66,9 +66,7 @@ Every process reads its settings from the environment, once, when it starts. The
 ${rows.join('\n')}
 | \`NODROP_QUERY_SCHEDULE_{CHANNEL}\` | text | | The query schedule of one channel; its name is in capitals, for example \`NODROP_QUERY_SCHEDULE_SIMULATOR\`. |
 
-A schedule is a list of waits with an optional count: \`10s*3,20s*3,30s*7,1m\` waits 10 s three times, then 20 s three
-times, then 30 s seven times, and then 1 min repeatedly up to the expiry. Units are \`ms\`, \`s\`, \`m\` and \`h\`. A
-running payment keeps the schedule that it was started with.
+A schedule is a list of waits with an optional count: \`10s*3,20s*3,30s*7,1m\` waits 10 s three times, then 20 s three times, then 30 s seven times, and then 1 min repeatedly up to the expiry. Units are \`ms\`, \`s\`, \`m\` and \`h\`. A running payment keeps the schedule that it was started with.
 `;
 }
 

@@ -37,15 +37,21 @@ export function readTexts(): readonly Text[] {
 
 /** Each text is one paragraph, list item or table row. Headings and code are left out. */
 function readMarkdown(file: string): Text[] {
+  const texts: { kind: 'document'; at: string; text: string }[] = [];
   let isCode = false;
-  return readFileSync(file, 'utf8')
-    .split('\n')
-    .flatMap((line, index): Text[] => {
-      if (/^\s*```/.test(line)) isCode = !isCode;
-      const text = line.replace(/^\s*(?:[-*]|\d+\.|>)\s+/, '').trim();
-      if (isCode || text === '' || /^(#|```|<|\|[\s|:-]+$|\[!)/.test(text)) return [];
-      return [{ kind: 'document', at: `${file}:${index + 1}`, text }];
-    });
+  /** True if this line may continue the paragraph or list item of the line before. */
+  let isOpen = false;
+  for (const [index, line] of readFileSync(file, 'utf8').split('\n').entries()) {
+    if (/^\s*```/.test(line)) isCode = !isCode;
+    const [, item = '', text = ''] = /^\s*((?:[-*]|\d+\.|>)\s+)?(.*?)\s*$/.exec(line) ?? [];
+    const isSkipped = isCode || text === '' || /^(#|```|<|\|[\s|:-]+$|\[!)/.test(text);
+    const last = texts.at(-1);
+    if (!isSkipped && isOpen && item === '' && !text.startsWith('|') && last !== undefined)
+      last.text += ` ${text}`;
+    else if (!isSkipped) texts.push({ kind: 'document', at: `${file}:${index + 1}`, text });
+    isOpen = !isSkipped && !text.startsWith('|');
+  }
+  return texts;
 }
 
 /** Matches the start of a test or group, or the end of its table, up to the parenthesis before the name. */

@@ -133,7 +133,7 @@ describe('the parameters of a request to create a trade', () => {
     expect((await row(id)).expiresAt).toEqual(new Date(AT + 600_000));
   });
 
-  describe('payer data that the channel quotes', () => {
+  describe('payer data that a channel quotes in its refusal', () => {
     const payer = { id: 'canary+/:é"7f3a', ip: '2001:db8::77' };
     const forms = [
       payer.id,

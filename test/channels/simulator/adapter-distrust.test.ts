@@ -26,7 +26,7 @@ describe('the simulator', () => {
     expect(answer).toMatchObject({ status: 401, body: { code: 'SIGN_ERROR' } });
   });
 
-  test('bodies that are not JSON or larger than 256 KiB', async () => {
+  test('the simulator refuses bodies that are not JSON or larger than 256 KiB', async () => {
     const { url } = await start();
     expect(await call(url, 'POST', '/v1/trades', '{"a"')).toMatchObject({ status: 400 });
     expect(await call(url, 'POST', '/v1/trades', `"${'x'.repeat(256 * 1024)}"`)).toMatchObject({
@@ -36,7 +36,7 @@ describe('the simulator', () => {
   });
 });
 
-describe('the adapter refuses', () => {
+describe('answers that the adapter does not trust', () => {
   const NO = 'p1';
   const trade = {
     outTradeNo: NO,
@@ -116,7 +116,7 @@ describe('the adapter refuses', () => {
     await expect(closing.closeTrade(ACCOUNT, tradeNamed(NO))).rejects.toMatchObject({ kind: 'garbage' });
   });
 
-  test('an answer is read up to 1 MiB, and an endless refusal is not definite', async () => {
+  test('the adapter reads at most 1 MiB of an answer, and a refusal without an end is not definite', async () => {
     let sent = 0;
     let cancelled = false;
     const endless: typeof fetch = async () => {

@@ -119,7 +119,7 @@ describe('signatures', () => {
 });
 
 describe('events', () => {
-  test('an event about a paid intent reports the received amount, by our number only, as the session has the reference', async () => {
+  test('an event about a paid intent reports the received amount, and names the payment only by nodrop’s number, because the trade’s reference is the session', async () => {
     const event = text('payment_intent.succeeded', { ...intent, amount_received: 1000 });
     expect(await verify(signed(event))).toEqual({
       kind: 'trade',
