@@ -124,7 +124,7 @@ test('a payment that was refunded in full grants no goods, whichever of its even
   expect(await paidBy()).toBe(next.data.payment.id);
 });
 
-/** This success is delivered late. nodrop sends the event now, 11 s after the payment succeeded. */
+/** A success event that is delivered late: the payment succeeded 11 s ago. */
 const oldSuccess = () => {
   const event = eventOf('payment.succeeded', orderId);
   return { ...event, timestamp: new Date(Date.now() - 11_000).toISOString() };
