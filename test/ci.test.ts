@@ -8,7 +8,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 /** .ci/run, with a stand-in for npm that records its arguments and environment. */
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-/** Variables for the caches of programs, and for the places of their settings. */
+/** Environment variables that name the folders in which programs keep their caches and settings. */
 const CACHES = [
   'HOME',
   'XDG_CACHE_HOME',
@@ -155,7 +155,8 @@ printSum([runVitest(process.execPath, ['--root', '${join(folder, 'tests')}', '--
 });
 
 test('a run that is killed before .ci/run waits for it counts as failed', () => {
-  // A function in place of the builtin that .ci/run calls before it waits. It returns when the tests' processes are gone.
+  // This function replaces the builtin `jobs`, which .ci/run calls before it waits. The function returns when the
+  // tests' processes have ended.
   const jobs = `() { builtin jobs -p >${folder}/group; while kill -0 -- "-$(cat ${folder}/group)" 2>/dev/null; do :; done
 cat ${folder}/group; }`;
   const { status, lines } = ci('echo "9 passed, 0 failed"; kill -9 $$', [], { 'BASH_FUNC_jobs%%': jobs });

@@ -251,7 +251,7 @@ describe('the embedded stack’s secrets', () => {
     const missing = join(folder, 'missing');
     expect(() => load({ NODROP_HOME: folder })).toThrow(nothingYet(folder));
     expect(() => load({ NODROP_HOME: missing })).toThrow(nothingYet(missing));
-    // All secrets are required: if only one were given, a channel would silently be off.
+    // Settings with only one of the secrets are not enough. Without the other secrets, a channel would silently be off.
     expect(() => load({ NODROP_HOME: folder, NODROP_SECRET: 's'.repeat(32) })).toThrow(nothingYet(folder));
     load({ ...OWN, NODROP_HOME: folder });
     expect(readdirSync(folder)).toEqual([]);
@@ -311,7 +311,7 @@ describe('the embedded stack’s secrets', () => {
       }),
     );
     const outputs = starters.map(({ stdout }) => text(stdout));
-    // No process makes secrets before all are running.
+    // No process creates secrets until all processes are running.
     await Promise.all(starters.map(({ stdout }) => new Promise((resolve) => stdout.once('data', resolve))));
     for (const { stdin } of starters) stdin.end();
     const said = await Promise.all(outputs);

@@ -52,7 +52,7 @@ describe('docs/contributing', () => {
 test('code that docs/channels quotes is in the file that the page names', () => {
   const blocks = [...read('docs/channels/writing-one.md').matchAll(/^```ts\n\/\/ (\S+)\n([\s\S]+?)^```$/gm)];
   expect(blocks.length).toBeGreaterThan(3);
-  // The formatter indents a part of a function differently, so its lines break elsewhere.
+  // The comparison ignores white space, because the formatter breaks the lines of an excerpt differently.
   const lines = (text: string) => text.replace(/\s+|,(?=\s*[)\]}])/g, '');
   for (const [, file = '', code = ''] of blocks) expect(lines(read(file))).toContain(lines(code));
 });
@@ -77,7 +77,7 @@ describe('test files', () => {
     expect(files.filter((name) => read(name).trimEnd().split('\n').length > 400)).toEqual([]);
   });
 
-  /** A test in these files needs another database, or tests what creates one. */
+  /** Files with a test that needs a second database, or that tests the creation of databases. */
   const OWN_SET_UP = [
     'test/api/process.test.ts',
     'test/stack/support.test.ts',

@@ -14,7 +14,8 @@ import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
-// docs/architecture.md has the graph of the layers. For every pair of folders Biome must refuse or allow the import.
+// docs/architecture.md has the graph of the layers. For every pair of folders, Biome must refuse or allow the import as
+// the graph says.
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const biome = join(root, 'node_modules/.bin/biome');
@@ -31,13 +32,13 @@ const arrows = graph
   });
 const layers = [...new Set(arrows.flatMap(({ from, to }) => [from, to]))];
 
-/** The layers that a layer may import: all further down its arrows. */
+/** The layers that a layer may import: all layers that its arrows reach, directly or through other layers. */
 function below(layer: string): string[] {
   const next = arrows.filter(({ from, arrow }) => from === layer && arrow !== TYPES_ONLY).map(({ to }) => to);
   return [...new Set(next.flatMap((to) => [to, ...below(to)]))];
 }
 
-/** Folders that import the code and are not part of it. */
+/** Folders that import nodrop's code and are not part of it. */
 const OUTSIDE = ['bench', 'scripts', 'test'];
 
 /** The folders in which a layer's files may be. */

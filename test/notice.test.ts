@@ -4,8 +4,8 @@ import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 
 /**
- * NOTICE names every production package that requires it: packages under the Apache License 2.0 with a notice, and
- * under CC BY.
+ * NOTICE names every production package whose licence requires this: packages with a notice under the Apache License
+ * 2.0, and packages under CC BY.
  */
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -52,7 +52,10 @@ test('no production package has a licence with further requirements', () => {
   expect(licenses.filter(([, license]) => !known.test(license ?? ''))).toEqual([]);
 });
 
-/** The lock file has no licence for packages that state it in an old form or only in their text. */
+/**
+ * Reads the licence of a package for which the lock file has none. Such a package states its licence in an old form of
+ * package.json or only in its LICENSE file.
+ */
 function readLicense(path: string): string | undefined {
   const { license, licenses } = JSON.parse(read(path, 'package.json'));
   const text = existsSync(join(root, path, 'LICENSE')) ? read(path, 'LICENSE') : '';

@@ -9,7 +9,10 @@ import { boundRequests, createBoundedServer, readBody } from '../src/request-bou
 // listeners.
 
 const LIMIT = 64 * 1024;
-/** What arrives during the grace period after the answer, plus what Node reads ahead. */
+/**
+ * The most bytes that the server may read beyond the limit: those that arrive during the grace period after the answer,
+ * and those that Node reads ahead.
+ */
 const READ_BEYOND_AT_MOST = 512 * 1024;
 const refuse: ErrorRequestHandler = (error, _request, response, _next) =>
   void response.status(error.status).send(error.message);
@@ -24,7 +27,7 @@ const server = createBoundedServer(app);
 const ends: Socket[] = [];
 server.on('connection', (socket) => ends.push(socket));
 
-/** Tests decide when the grace period for reading the answer ends. */
+/** With fake timers, the tests decide when the client's grace period for reading the answer ends. */
 beforeEach(async () => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
   server.listen(0, '127.0.0.1');

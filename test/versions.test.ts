@@ -11,7 +11,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const read = (name: string) => readFileSync(join(root, name), 'utf8');
 const { engines } = JSON.parse(read('package.json'));
 
-/** The output of scripts/run.mjs on this version of Node, when it is asked to run a program that does not exist. */
+/** The stderr of scripts/run.mjs, called with a missing program in a process that claims to be this version of Node. */
 function answer(version: string) {
   const pretend = `Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '${version}' } })`;
   const args = ['--import', `data:text/javascript,${encodeURIComponent(pretend)}`];

@@ -85,7 +85,7 @@ test('a draw takes equally many messages, paragraphs, comments and test names, a
   expect(names).toContain(
     'a draw takes equally many messages, paragraphs, comments and test names, and cuts none of them off',
   );
-  // The name of a test with a table follows the table, on the same line or on a line of its own.
+  // In `test.each(table)(name)`, the name follows the table, on the same line or on a separate line.
   expect(names).toContainEqual(
     expect.stringMatching(/ > the triggers in the subject %s apply to the trade$/),
   );

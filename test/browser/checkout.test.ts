@@ -19,7 +19,10 @@ import { anotherPage, CHROMIUM, DESKTOP, openTab, shows } from './support.ts';
 const hasRun = (page: Page) => page.locator('html[data-runs]').waitFor({ state: 'attached' });
 const attemptOn = (channel: string, { orderId }: Answer['body']) =>
   system.db.payment.findFirstOrThrow({ where: { orderId, channel } });
-/** The channel's answers to the queries without repetitions, and the cause of each query. */
+/**
+ * The query entries of the payment's timeline: each answer of the channel, and what caused the query. Entries that
+ * count repeated answers are left out.
+ */
 const queriesOf = async (paymentId: string) => {
   const where = { paymentId, kind: 'query' };
   const entries = await system.db.timelineEntry.findMany({ where, orderBy: { id: 'asc' } });
@@ -45,8 +48,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await page.getByRole('heading', { name: 'Paid' }).waitFor();
     expect(screens.filter((screen) => screen !== 'asking' && screen !== 'paid')).toEqual([]);
     expect(page.url()).toBe(`${system.apiUrl}/checkout/${made.id}`);
-    // This makes the test fast on any machine. The first query after the hint gets the paid answer, so no further
-    // query is needed.
+    // The first query after the hint gets the paid answer, so the test does not wait for further queries.
     expect(await settledBy(made.id)).toBe('hint');
     const since = (await queriesOf(made.id)).slice(before);
     expect(since[0]).toEqual({ state: 'paid', by: 'hint' });
@@ -127,7 +129,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     const { page, context } = await openCashier(made, DESKTOP);
     await shows(page, 'pay');
     await system.simulator.pay(made.id);
-    // The test dispatches this event as a browser does, because the page of this browser is never hidden.
+    // The test dispatches `visibilitychange` itself, because the page of this headless browser is never hidden.
     await page.evaluate(`document.dispatchEvent(new Event('visibilitychange'))`);
     await shows(page, 'paid');
     expect(await settledBy(made.id)).toBe('hint');

@@ -71,8 +71,8 @@ describe.skipIf(CHROMIUM === undefined)("a channel's form on the cashier page", 
     await shows(page, 'pay');
     await page.getByText('A card form for pk_test_double').waitFor();
 
-    // After a reload, the page has neither the token nor the channel's part of the policy until it sends the token
-    // again.
+    // After a reload, the page has no token until it sends its stored token again. Until then, its content security
+    // policy does not allow the channel's script.
     await page.reload();
     await page.getByText('A card form for pk_test_double').waitFor();
 

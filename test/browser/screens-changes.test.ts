@@ -14,7 +14,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       const { name } = await api.db.merchant.findUniqueOrThrow({ where: { id: merchantId } });
       await setMerchant(api.db, name, { returnSchemes: ['myapp'] }, SECRET, new Date());
       const made = await pay(api, own, { returnUrl: 'myapp://thanks' });
-      // The API would refuse this return URL.
+      // The test writes the return URL into the database, because the API would refuse it.
       await api.db.payment.update({ where: { id: made.id }, data: { returnUrl } });
       // This tab respects the content security policy. Other tabs of these tests bypass the policy.
       const tab = await openTab(browser, [api.url], LOOKS[0]);
@@ -93,7 +93,8 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       changes = {};
       const before = reads;
       await page.evaluate(`document.dispatchEvent(new Event('visibilitychange'))`);
-      // The page reads one after the other, so it has processed the first read by now.
+      // The page reads the payment again only after it has processed the previous read. So after two more reads, it has
+      // processed the first of them.
       await eventually(() => reads >= before + 2);
       expect(await page.evaluate('document.body.dataset.screen')).toBe(screen);
     }

@@ -90,8 +90,8 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
         // The page has the heading from the start. The other texts appear once the page has loaded.
         await page.getByRole('button', { name: '中文' }).waitFor();
         expect(await page.locator('main button:visible').count()).toBe(1);
-        // The browser reports a script that cannot be parsed as an error of the page. So this test does not check the
-        // complaints.
+        // The browser reports a script that cannot be parsed as an error of the page. So this test does not check that
+        // the browser reports no errors.
         await context.close();
         // This tab has not opened the payment before.
         const other = await openWith(LOOKS[0]);

@@ -148,7 +148,7 @@ const SCREENS: readonly (readonly [string, string, object, string, string])[] = 
 ];
 
 describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
-  // There is one tab for each look. Each tab shows all screens, one after the other.
+  // There is one tab for each entry of LOOKS (a phone and a desktop). Each tab shows all screens, one after the other.
   describe('shows', () => {
     let tabs: readonly (Tab & { readonly look: (typeof LOOKS)[number] })[];
     beforeAll(async () => {
@@ -211,7 +211,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
           modules[Number(y)]?.fill(true, Number(x), Number(x) + Number(length));
         return modules;
       };
-      // Until the page has read the payment, it shows the code that the server rendered.
+      // Until the page has read the payment, it shows the QR code that the server rendered.
       await eventually(async () => isDeepStrictEqual(await drawn(), modulesOf(content)));
       expect(await drawn()).toEqual(modulesOf(content));
       expect(await drawn()).not.toEqual(modulesOf(other));

@@ -114,7 +114,7 @@ describe.skipIf(CHROMIUM === undefined)('seven cashier pages in one browser', ()
     const opened = await openCashiers();
     const others = opened.filter((one) => one.streams() === 0);
     expect(others).toHaveLength(PAGES - MAX_OPEN);
-    // The pages without a stream poll repeatedly. The API answers each of these polls without a wait.
+    // The pages without a stream poll repeatedly. The API answers each poll immediately.
     for (const { asked } of others)
       await eventually(() => asked.filter((request) => isPoll(request)).length >= 3);
     for (const { asked } of others) expect(asked.filter(isHeld).map((request) => request.url())).toEqual([]);
@@ -145,7 +145,7 @@ describe.skipIf(CHROMIUM === undefined)('seven cashier pages in one browser', ()
     const before = first.asked.length;
     await eventually(() => first.asked.slice(before).filter(isPoll).length >= 2);
     expect(first.streams()).toBe(0);
-    // Closes all pages that were before this page in the queue.
+    // Closes all other pages except `second`, so that `first` gets the next stream.
     for (const { page } of opened.filter((one) => one !== first && one !== second)) await page.close();
     await eventually(() => first.streams() === 1);
     expect(second.streams()).toBe(1);

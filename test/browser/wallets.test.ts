@@ -178,8 +178,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page with wallets', () => {
         const code = seen.code === 'page' ? address : seen.code;
         if (isCodeShown) expect(await scanned(page)).toBe(code);
         expect(await page.locator('#copy').isVisible()).toBe(seen.screen === 'outside');
-        // If a payer copies the URL with an app's menu, the URL is useless without the token. No other page needs the
-        // token in its URL.
+        // The URL has the token only on pages whose URL a payer has to copy with an app's menu.
         expect(page.url() === address).toBe(seen.title === IN_BROWSER);
         const ways = await page.locator('#channels button').allTextContents();
         if (language === 'en' && seen.ways) expect(ways.toSorted()).toEqual([...seen.ways].sort());

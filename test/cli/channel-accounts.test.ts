@@ -112,7 +112,7 @@ describe('the field `account` of POST /v1/payments', () => {
       body: { channel: 'simulator', order: it.order(), account: 'eu' },
     });
     expect(foreign.json.code).toBe('unknown_account');
-    // The account gets the other mode, so it cannot be used.
+    // The account is changed to live mode, so the API, which runs in test mode, does not use it.
     await it.db.channelAccount.updateMany({ where: { name: 'us' }, data: { mode: 'live' } });
     expect((await it.pay({ order: it.order(), account: 'us' })).json.errors).toEqual([
       { path: 'account', message: 'must be one of eu, main' },

@@ -16,7 +16,7 @@ afterAll(() => rmSync(home, { recursive: true, force: true }));
 
 /**
  * Creates a database with a merchant that has a key.
- * @returns among others `channels`, which runs a command on that database
+ * @returns the database's clients, and `channels`, which runs a command on the database
  */
 export async function setUp(simulatorUrl = 'http://127.0.0.1:9') {
   const database = await freshDatabase();
@@ -59,7 +59,7 @@ export async function setUp(simulatorUrl = 'http://127.0.0.1:9') {
   return { database, db, key, merchantId, printed, channels, account };
 }
 
-/** Creates a callback of the simulator for a payment that does not exist. It is signed with this secret. */
+/** Creates a callback of the simulator for a payment that does not exist, and signs it with `secret`. */
 export function callbackBy(secret: string) {
   const trade = { outTradeNo: 'pay_nobody', state: 'SUCCESS', amount: 1, currency: 'CNY' };
   const data = { ...trade, transactionId: 'T', paidAt: new Date().toISOString() };

@@ -243,8 +243,8 @@ test('after a rotation new trades use the new credentials, and callbacks signed 
 
   const rotated = await it.channels(['channels', 'rotate', 'simulator', '--file', '-'], `secret=${current}`);
   expect(rotated.output).toContain('--drop-old');
-  // When the channel refuses the credentials, the cache reads them again immediately. The refused create fails,
-  // because an attempt has no time for a second request. The next create uses the new credentials.
+  // When the channel refuses the cached credentials, the cache reads them again immediately. The refused create still
+  // fails, because an attempt has no time for a second request. The next create uses the new credentials.
   clock += 2_000;
   await expect(adapter?.createTrade(account, newTrade())).rejects.toMatchObject({ kind: 'misconfigured' });
   expect(await adapter?.createTrade(account, newTrade())).toMatchObject({ action: { type: 'redirect' } });

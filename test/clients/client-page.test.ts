@@ -241,7 +241,7 @@ describe('the client in a browser page', () => {
 
 describe('the files of the package', () => {
   const read = (name: string) => readFileSync(new URL(`../../clients/js/${name}`, import.meta.url), 'utf8');
-  // Comments are removed first, because types in comments may name the file beside this file.
+  // Comments are removed first, because types in comments may import other files.
   const codeOf = (name: string) => read(name).replaceAll(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, '');
 
   test('have no dependencies, and index.js imports no other file', () => {

@@ -76,7 +76,7 @@ describe('the client behind a proxy that interrupts streams or held polls', () =
 
   test('if each poll is held, the next poll follows after a short pause', async () => {
     const { polls } = await asked(noSlot, held);
-    // A poll is held for 10 s. A pause of 1 s follows. Now and then the client tries the stream again.
+    // Each poll is held for 10 s and followed by a pause of 1 s.
     expect(new Set(gaps(polls).slice(2))).toEqual(new Set([11_000]));
   });
 

@@ -20,7 +20,7 @@ import { startWay, type Way } from './proxy.ts';
 
 // Tests the JavaScript client against the real API, through a proxy that disturbs its connections.
 
-/** Makes the payment paid, and updates its order. */
+/** Records in the ledger that the payment is paid, and updates its order. */
 async function settle(id: string): Promise<void> {
   const { channelAccountId } = await api.db.payment.findUniqueOrThrow({ where: { id } });
   const now = new Date();

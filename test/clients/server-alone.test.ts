@@ -16,7 +16,7 @@ import { newSecret } from '../../src/order-service/secrets.ts';
 
 describe('retries', () => {
   /**
-   * A service that gives this refusal `times` times.
+   * Makes a call to a service that answers the first `times` requests with this refusal.
    * @returns the number of requests that the service got, and the client's result
    */
   async function asked(refusal: () => Response, times: number, call: (by: ServerClient) => Promise<unknown>) {

@@ -326,7 +326,7 @@ describe('a payment', () => {
     expect(at('2026-11-21T10:00:59.000Z').live).toBe(1);
     const past = at('2026-11-21T10:01:00.000Z');
     expect([past.live, [...past.unpaid]]).toEqual([0, [['too young to be closed', 1]]]);
-    // At any other channel, this payment must have ended.
+    // At any other channel, a payment of this age must have ended.
     const other = withOrder(
       2,
       order('order-3', [payment('pay_3', { ...young, channel: 'alipay' })], {

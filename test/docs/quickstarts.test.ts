@@ -50,7 +50,7 @@ for (const { name, isHere } of PAGES) {
       // The commands of this block can be run again without harm.
       for (const _ of [1, 2])
         expect(await typed(merchant)).toContain(`The database ${name}_shop has its tables.`);
-      // If the receiver has dependencies, the remaining blocks install them.
+      // The remaining blocks, if there are any, install the receiver's dependencies.
       for (const block of blocks) await typed(block);
       const terminal = await desk.terminal(receiver, READY[name] ?? READY.node ?? '');
       try {

@@ -119,8 +119,8 @@ test('an amount has the same format everywhere, with the currency code, groups o
   expect(amountText(1, 'CLF')).toBe('CLF 0.0001');
   expect(amountText(MAX_AMOUNT, 'CNY')).toBe('CNY 90,071,992,547,409.91');
 
-  // The cashier's script runs in browsers, and shops copy the example shop. So each of them has its own copy of
-  // the function.
+  // The cashier's script runs in browsers, and shops copy the example shop. So the cashier's script and the example
+  // shop each have their own copy of `amountText`.
   const script = readFileSync(new URL('../../src/api/checkout/money.js', import.meta.url), 'utf8').replace(
     "import { EXPONENTS } from './currencies.js';",
     `const EXPONENTS = ${JSON.stringify(currencyExponents())};`,

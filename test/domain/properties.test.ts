@@ -219,7 +219,8 @@ describe('schedule', () => {
     const after = [10 * MINUTE, HOUR, 6 * HOUR, DAY];
     const endedAt = fc.integer({ min: 0, max: 4e12 });
     /**
-     * The expiries lie between long before the end and long after it. Some are close to the planned queries.
+     * The expiries lie between 30 days before the payment's end and 100 days after it. Some are close to the times of
+     * planned queries.
      */
     const expiresIn = fc.oneof(
       fc.integer({ min: -30 * DAY, max: 100 * DAY }),
@@ -237,7 +238,7 @@ describe('schedule', () => {
           const expires = ended + left;
           const times = lateWatch(ended, expires);
           const gaps = times.map((at, i) => at - (times[i - 1] ?? ended));
-          // The times are sorted, lie after the end, and have gaps of at least two minutes.
+          // The times are sorted, lie after the payment's end, and are at least two minutes apart.
           expect(Math.min(...gaps)).toBeGreaterThanOrEqual(2 * MINUTE);
           // Up to the expiry there is a query every day. The first query after the expiry may follow soon after
           // a daily query.

@@ -143,7 +143,7 @@ test('URL encoding, trimming, normalization and display do not change an orderâ€
   fc.assert(
     fc.property(id, (text) => {
       expect(decodeURIComponent(encodeURIComponent(text))).toBe(text);
-      // An id with dots does not make a URL path shorter.
+      // The URL's path has all its segments. An id such as `..` would remove one.
       const url = new URL(`https://shop.example/v1/orders/${encodeURIComponent(text)}/cancel`);
       expect(url.pathname.split('/')).toHaveLength(5);
       expect(decodeURIComponent(url.pathname.split('/')[3] ?? '')).toBe(text);

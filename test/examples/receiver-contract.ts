@@ -24,9 +24,7 @@ import {
 
 const schema = readFileSync(new URL('../../examples/receiver/schema.sql', import.meta.url), 'utf8');
 
-/**
- * Registers the tests of a receiver. Also registers the tests of the program that creates an order and its payment.
- */
+/** Registers the tests of a receiver, and of the program that creates an order and its payment. */
 export function receiverContract(prepare = async (): Promise<ReceiverStart> => OWN_RECEIVER): void {
   const secret = newSecret();
   let programs: ReceiverStart;
@@ -190,7 +188,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     expect(await paidBy()).toBeNull();
   });
 
-  /** This success is delivered late. nodrop sends the event now, 11 s after the payment succeeded. */
+  /** A success event that is delivered late: the payment succeeded 11 s ago. */
   async function oldSuccess() {
     const event = eventOf('payment.succeeded', await newOrder());
     return { ...event, timestamp: new Date(Date.now() - 11_000).toISOString() };
@@ -262,7 +260,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     ];
     const before = await rows();
     for (const { id, body } of testEvents(new Date())) {
-      // A test event may look as if it were about the payment of an existing order.
+      // The receiver must ignore a test event even if its payment belongs to an existing order.
       const { data } = body;
       const payment = {
         ...data.payment,
@@ -439,8 +437,8 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
       await other.query('begin');
       await other.query('select 1 from orders where id = $1 for update', [orderId]);
       const waiting = deliver(event);
-      // This query does not run on `other`, because pg_stat_activity does not change inside the transaction of
-      // `other`.
+      // This query runs on another connection than `other`, because pg_stat_activity does not change inside a
+      // transaction.
       await eventually(async () => {
         const ended = await queryOnce(
           database.url,

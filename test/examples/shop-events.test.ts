@@ -32,7 +32,7 @@ test('a test event is acknowledged and has no effect', async () => {
     );
   const before = await rows();
   for (const { id, body } of testEvents(new Date())) {
-    // A test event may look as if it were about the payment of an existing order.
+    // The shop must ignore a test event even if its payment belongs to an existing order.
     const payment = { ...eventOf('payment.succeeded', orderId).data.payment };
     for (const sent of [body, { ...body, data: { ...body.data, payment } }])
       expect((await deliver(sent, { id })).status, body.type).toBe(204);
@@ -124,7 +124,7 @@ test('a payment that was refunded in full grants no goods, whichever of its even
   expect(await paidBy()).toBe(next.data.payment.id);
 });
 
-/** This success is delivered late. nodrop sends the event now, 11 s after the payment succeeded. */
+/** A success event that is delivered late: the payment succeeded 11 s ago. */
 const oldSuccess = () => {
   const event = eventOf('payment.succeeded', orderId);
   return { ...event, timestamp: new Date(Date.now() - 11_000).toISOString() };
@@ -175,7 +175,8 @@ test('a late event grants no goods if its payment cannot be read, and succeeds w
 test('if an event is delivered without delay or grants no goods, the shop applies it without reading the payment', async () => {
   const fresh = eventOf('payment.succeeded', orderId);
   expect((await deliver(fresh, { at: new Date(fresh.timestamp) })).status).toBe(204);
-  // If the shop has applied an event before, it reads nothing when the event is redelivered, however late that is.
+  // If the shop has already applied an event, it does not read the payment again when the event is redelivered, even if
+  // the redelivery is late.
   expect((await deliver(fresh, { at: new Date(Date.parse(fresh.timestamp) + 60_000) })).status).toBe(204);
   const event = oldSuccess();
   const back = { ...event.data.payment, refundedAmount: 6800 };

@@ -162,7 +162,7 @@ test('the shop acknowledges no event while its table is locked, and applies the 
       readBack(shop.url, shop.secret, orderId),
       fetch(`${shop.url}/orders/${orderId}`),
     ]);
-    // The shop's answer means neither a conflict nor that the order is gone, so nodrop redelivers the event.
+    // With the answer 503, the shop reports neither a conflict nor a missing order. So nodrop redelivers the event.
     expect([delivered.status, read.status, shown.status]).toEqual([503, 503, 503]);
     expect(await shown.text()).toContain('Please try again in a moment.');
   } finally {
@@ -342,7 +342,7 @@ test("the shop shows Chinese to a browser that prefers Chinese, and remembers th
   const chosen = await read(`/orders/${orderId}?lang=zh`);
   expect(chosen.text).toContain('尚未付款');
   expect(chosen.cookie).toBe('shop_lang=zh; Path=/; HttpOnly; SameSite=Lax');
-  // The notice is only in the URL's query. The link to the other language keeps this query.
+  // The notice on the page comes only from the URL's query. So the link to the other language must keep this query.
   const noticed = await read(`/orders/${orderId}?notice=away`);
   expect(noticed.text).toContain('The cashier cannot be reached right now.');
   const [, toChinese = ''] = /<a class="language" href="([^"]+)"/.exec(noticed.text) ?? [];
@@ -382,7 +382,7 @@ test("the shop's files are compressed, and a browser that already has them gets 
     // fetch has already decompressed the answers.
     expect(new Set(await Promise.all(answers.map((answer) => answer.text()))).size).toBe(1);
     const etag = answers[0]?.headers.get('etag') ?? '';
-    // The request has the headers that a browser sends. fetch alone would ask for a fresh copy.
+    // These are the headers that a browser sends. By default, fetch would request a fresh copy.
     const headers = { 'accept-encoding': 'br', 'if-none-match': etag, 'cache-control': 'max-age=0' };
     const again = await fetch(`${shop.url}/${name}`, { headers });
     expect(again.status).toBe(304);

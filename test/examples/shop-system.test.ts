@@ -109,7 +109,7 @@ test('if the payer chose another channel at the cashier, the shop does not show 
   database.pathname = '/nodrop_shop';
   const known = `select state from payments where order_id = '${orderId}'`;
   const states = async () => (await queryOnce(database.href, known)).map(({ state }) => state);
-  // The shop knows only that its own attempt has ended.
+  // The shop has recorded only the attempt that it created, and that this attempt has ended.
   await eventually(async () => (await states()).join() === 'cancelled');
   const text = await page(orderId);
   expect(text).toContain('Waiting for your payment');
@@ -216,7 +216,7 @@ describe.skipIf(CHROMIUM === undefined)('in Chromium', () => {
     const { page } = tab;
     await page.goto(url);
     await page.getByRole('button', { name: 'Buy Kyusu teapot for JPY 5,800' }).click();
-    // This step takes place on the cashier page.
+    // This click is on the cashier page.
     await page.getByRole('link', { name: /^Pay / }).click();
     await page.getByRole('button', { name: 'Pay', exact: true }).click();
     await page.getByRole('link', { name: 'Back to the shop' }).click();
@@ -290,7 +290,7 @@ test('if a shop acknowledges an event without applying it, the read-back detects
   let bought: string | undefined;
   between = createServer(async (request, response) => {
     const body = await bodyOf(request);
-    // Late deliveries of events of earlier payments arrive here too.
+    // This server also receives late deliveries of events of earlier payments.
     const isOfThis = bought !== undefined && String(body).includes(bought);
     if (isOfThis) ids.push(String(request.headers['webhook-id']));
     if (isOfThis && swallowed > 0) {

@@ -107,7 +107,7 @@ export async function startShop(env: Record<string, string> = {}): Promise<Shop>
   };
 }
 
-/** The command that starts a receiver on a port and host. Also the command that creates an order and its payment. */
+/** Two commands: `entry` starts a receiver on a port and host, and `payer` creates an order and its payment. */
 export interface ReceiverStart {
   readonly entry: string | ((port: number, host: string) => readonly [string, ...string[]]);
   readonly payer: string | readonly [string, ...string[]];

@@ -4,7 +4,9 @@ import { afterEach, expect } from 'vitest';
 import { OrderServiceClient, type OrderServiceTarget } from '../../src/order-service/client.ts';
 import { newSecret } from '../../src/order-service/secrets.ts';
 
-/** Support for tests of the order service’s client. Contains real servers whose answers the tests define. */
+/**
+ * Support for tests of the client that calls order services. The servers are real, and the tests define their answers.
+ */
 
 export const US = 'pay_01JD7Z7C8Q6W4Y9V5T3R1P0N2M';
 export const SECRET = newSecret();

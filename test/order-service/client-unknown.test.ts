@@ -324,7 +324,7 @@ describe('Retry-After', () => {
     [{ 'retry-after': '120' }, 120_000],
     [{ 'retry-after': '31536000' }, 86_400_000],
     [{ 'retry-after': '9'.repeat(400) }, 86_400_000],
-    // The time is relative to the order service's own clock, even if that clock is wrong.
+    // A date in Retry-After is compared with the answer's Date header, even if the order service's clock is wrong.
     [{ 'retry-after': 'Sat, 21 Nov 2026 10:05:00 GMT', date }, 300_000],
     [{ 'retry-after': 'Mon, 23 Nov 2026 10:05:00 GMT', date }, 86_400_000],
     [{ 'retry-after': 'Fri, 31 Dec 9999 23:59:59 GMT' }, 86_400_000],

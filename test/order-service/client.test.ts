@@ -133,7 +133,7 @@ describe('the stored start of an answer', () => {
 
 describe('a read-back of an order', () => {
   const read = async (statusUrl: string | null, orderId = 'order-1', client = near) => {
-    // Another test checks the stored beginning of the answer.
+    // `answer`, the stored beginning of the answer, is left out. Another test checks it.
     const {
       durationMs,
       answer: _,

@@ -82,7 +82,7 @@ describe('a merchant’s secrets', () => {
     const back = { orderServiceUrl: null, orderStatusUrl: null };
     expect((await setMerchant(db, 'embedded', back, KEY, NOW))?.secret).toBeNull();
     expect(await findOrderService(db, merchant.id, KEY, NOW)).toBeNull();
-    // The order service is set again, and the old secret signs again.
+    // After the order service is set again, its old secret signs again.
     expect((await setMerchant(db, 'embedded', settings, KEY, NOW))?.secret).toBeNull();
     expect(await secretsAt(merchant.id, NOW)).toEqual([first?.secret]);
   });

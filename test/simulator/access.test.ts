@@ -191,7 +191,7 @@ describe('the wallet page', () => {
     const page = `${url}/pay/p1`;
     const as = (host: string) => status(page, { host, origin: `http://${host}` }, 'POST');
     expect(await as('evil.example:4000')).toBe(403);
-    // The request passes the access check, and is answered that no such trade exists.
+    // The request passes the access check. The answer is 404, because no such trade exists.
     expect(await as('localhost:4000')).toBe(404);
   });
 

@@ -44,7 +44,9 @@ export function tempFolder(): string {
   return folder;
 }
 
-/** Changes the folder of a stopped simulator, so that every refund in process is due when it starts again. */
+/**
+ * Changes the journal of a stopped simulator, so that every refund in process is due when the simulator starts again.
+ */
 export function settleRefunds(folder: string): void {
   const journal = join(folder, 'journal.jsonl');
   const past = '"settlesAt":"2026-01-01T00:00:00.000Z"';

@@ -47,7 +47,7 @@ test('saving a file of the API restarts the API, and saving a workflow restarts 
   save('api/app.ts');
   await eventually(() => said('INFO', 'api', 'API listening') === 2);
   expect(said('INFO', 'worker', 'worker ready')).toBe(1);
-  // The worker does not import this file, but bundles it for the workflow sandbox.
+  // The worker does not import workflows/payment.ts, but bundles it for the workflow sandbox.
   save('workflows/payment.ts');
   await eventually(() => said('INFO', 'worker', 'worker ready') === 2);
 });

@@ -142,7 +142,7 @@ describe('an index created CONCURRENTLY', () => {
       /Its INVALID index toy_n_idx is still in the database until the next start removes it\. Fix the cause, then start again\.$/;
     await expect(applyMigrations(database.url, dir)).rejects.toThrow(left);
     expect(await validIndexes()).toEqual(['toy_n_idx INVALID']);
-    // The next start reports the same state. It also reports why it cannot drop the index.
+    // The next start reports the same state, and why it cannot drop the index.
     await expect(applyMigrations(database.url, dir)).rejects.toThrow(left);
     await expect(applyMigrations(database.url, dir)).rejects.toThrow('no index is dropped');
     await queryOnce(database.url, 'drop event trigger keep_indexes');

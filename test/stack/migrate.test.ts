@@ -205,7 +205,7 @@ test('if an unreleased commit has migrated the database, the error refers to the
 
 test('a migration’s script commits nothing if another process has marked the migration as rolled back', async () => {
   await applyMigrations(database.url);
-  // Another process that believes this process is dead closes the record in this way.
+  // This migration closes its own record, as another process does that considers this process dead.
   addMigration(
     '99990101000000_next',
     'create table next (id int); update _prisma_migrations set rolled_back_at = now() where finished_at is null;',
@@ -223,7 +223,7 @@ test('a failed migration is applied by the next start once its cause is fixed', 
     /99990101000000_next: relation "toy" does not exist\. Nothing of this/,
   );
   await queryOnce(database.url, 'create table toy as select 1 as n');
-  // `prisma migrate deploy` leaves such a record after a failure.
+  // After a failure, `prisma migrate deploy` leaves a record that has neither finished nor been rolled back.
   await queryOnce(
     database.url,
     "update _prisma_migrations set rolled_back_at = null where migration_name = '99990101000000_next'",

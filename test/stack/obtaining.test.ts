@@ -1,4 +1,5 @@
-// Temporal servers are downloaded and built before vitest starts. A failure leaves no files behind.
+// Tests the download and build of Temporal servers, which happen before vitest starts. A failure leaves no files
+// behind.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -53,8 +53,8 @@ const OLD_CIPHERTEXT =
 export type Row = Readonly<Record<string, unknown>>;
 
 /**
- * The hash by which the older release recognises a repeated callback. The channel's timestamps are not part of
- * it.
+ * The hash by which the older release recognises a repeated callback. The hash does not include the channel's
+ * timestamps.
  */
 const OLD_CONTENT_HASH = createHash('sha256')
   .update('{"said":{"state":"paid","channelPaymentId":"T","amount":1000,"currency":"CNY"}}')

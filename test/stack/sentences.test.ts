@@ -43,7 +43,8 @@ test.each([
 });
 
 test('a data folder that cannot be created is reported', async () => {
-  // File modes do not stop root, so the data folder is put below a file, where not even root can create it.
+  // File modes do not restrict root. So for root, the path of the data folder leads through a file, where root cannot
+  // create a folder either.
   const blocked = join(place.home, 'blocked');
   if (process.getuid?.() === 0) writeFileSync(blocked, '');
   else mkdirSync(blocked, { mode: 0o500 });

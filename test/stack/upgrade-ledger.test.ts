@@ -104,7 +104,7 @@ describe('a ledger of the older release that has been migrated', () => {
     await refused("update refunds set amount = 1001 where id = 're_anew'");
     await refused("update refunds set status = 'succeeded', amount = 601 where id = 're_arest'");
     await refused("update payments set attention = 'bored' where id = 'pay_adisputed'");
-    // PostgreSQL runs one query string as one transaction, so both updates are rolled back.
+    // PostgreSQL runs the two updates of this query string as one transaction, so it rolls back both.
     await expect(
       queryOnce(
         database.url,

@@ -20,7 +20,7 @@ let n = 0;
 
 /**
  * Creates a trade as the merchant's own code does, without nodrop.
- * @returns the trade's name
+ * @returns the trade's out-trade-no
  */
 async function trade(amount = 1990): Promise<string> {
   const outTradeNo = `SHOP${++n}`;

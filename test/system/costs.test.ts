@@ -13,9 +13,9 @@ import { type OrderService, startOrderService } from '../support/order-service.t
 import { type System, startSystem } from '../support/system.ts';
 
 /**
- * Upper bounds for the costs of a payment. They are counted in Temporal's history and PostgreSQL's log while
- * real processes run. `npm run bench -- counts` lists the statements. If a change makes a payment cheaper, it
- * lowers the bound here. If a change raises a bound, docs/performance.md must explain it.
+ * Upper bounds for the costs of a payment. They are counted in Temporal's history and PostgreSQL's log while real
+ * processes run. `npm run bench -- counts` lists the statements. A change that makes a payment cheaper must lower the
+ * bound here. If a change raises a bound, docs/performance.md must explain why.
  */
 
 interface Bounds {
@@ -96,7 +96,8 @@ test('the costs count every statement of nodrop once, and count no statement of 
     await counted.query('select id\nfrom merchants\nwhere name = $1 for update', ['two\nlines']);
     await counted.query("update merchants set name = 'told' where name = 'told'");
     await counted.query('commit');
-    // The number of these statements depends on time, not on the work that is done.
+    // Of the next three statements, only the second is counted. The number of the others depends on time, not on the
+    // work that is done.
     await counted.query("select id from channel_accounts where channel = $1 and id = 'a'", ['simulator']);
     await counted.query("select id from channel_accounts where merchant_id = 'm' and channel = 'simulator'");
     await counted.query("SELECT pg_notify('nodrop', $1)", ['ping/1']);

@@ -26,7 +26,7 @@ describe('one failure at a time', () => {
   });
 
   test('if nothing fails, the payer pays, the callback arrives, and the order is paid', async () => {
-    // A worker that has just started may take longer than the API waits for it.
+    // A worker that has just started may need longer to create a payment than the API waits for the result.
     const created = await eventually(async () => {
       const answer = await system.pay();
       return answer.status === 201 && answer;
@@ -63,7 +63,7 @@ describe('one failure at a time', () => {
       return { id: `cut-off-${i}`, amount: 1990, currency: 'CNY', subject: 'Coffee' };
     });
     const payments = await Promise.all(orders.map((order) => system.pay({ order })));
-    // Each repeated request returns the existing payment, and needs a transaction for this.
+    // Each repeated request returns the existing payment, and runs a database transaction.
     const keepPaying = async (order: object) => {
       while (!isOver) await system.pay({ order }).catch(() => undefined);
     };
@@ -175,7 +175,7 @@ describe('one failure at a time', () => {
   });
 });
 
-// These tests wait for a sweep most of the time, so they run concurrently.
+// These tests spend most of their time waiting for a sweep, so they run concurrently.
 describe.concurrent('repairs that need no person and no request', () => {
   beforeAll(async () => {
     await system.simulator.setFaults({

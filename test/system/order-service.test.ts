@@ -178,7 +178,7 @@ test('if the Temporal database is lost while the order service fails, `recover` 
     const { status, output } = await system.nodrop('recover');
     return status === 0 && output;
   });
-  // One of the events is delivered by the payment's own workflow.
+  // The payment's own workflow delivers one of the events.
   expect(said).toContain('2 deliveries to order services go on');
   open = true;
   await applied(id);

@@ -105,7 +105,7 @@ test('while Temporal is down for a minute, requests are refused quickly and clea
   await sleep(Math.max(0, 60_000 - (Date.now() - since)));
   await system.startTemporal();
   await eventually(async () => (await system.orderStatus(paying.body.orderId)) === 'succeeded');
-  // The sweep starts the workflow of the payment whose request was not repeated.
+  // The client did not repeat the request of the order `while-down`. So the sweep starts the workflow of its payment.
   const repaired = await eventually(async () => {
     const { body } = await system.api('GET', '/v1/orders/while-down');
     return body.status === 'paying' && body;
@@ -130,8 +130,7 @@ test('if a callback was acknowledged but the workflow was not signalled, the swe
   const callback = ofTrade({ notificationId: 'n-swept', outTradeNo: body.id, answer });
   const aMinuteAgo = new Date(Date.now() - 60_000);
   const { id } = await storeCallback(system.db, channelAccountId, callback, Buffer.from('{}'), aMinuteAgo);
-  // The sweep runs every minute. The tests before this one have waited for a scheduled sweep, so this test
-  // triggers one.
+  // The earlier tests waited for the scheduled sweep, which runs every minute. This test triggers a sweep to save time.
   await system.temporal.schedule.getHandle(SWEEP_SCHEDULE_ID).trigger();
   await eventually(async () => (await system.orderStatus('swept')) === 'succeeded');
   expect((await system.api('GET', `/v1/payments/${body.id}`)).body.settledBy).toBe('callback');

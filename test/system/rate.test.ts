@@ -17,9 +17,9 @@ import { NET_MS } from '../support/progress.ts';
 import { eventually, freshDatabase, startTemporal } from '../support/stack.ts';
 
 /**
- * Tests the rate limit of task queues on the real server. On average over 10 s there are at most as many calls
- * per second as the channel allows. In any single second there are at most twice as many. The channel only
- * records the times of its calls.
+ * Tests the rate limit of task queues on the real server. Over 10 s, the average number of calls per second is at most
+ * the limit of the channel. In any single second, there are at most twice as many calls. The channel only records the
+ * time of each call.
  */
 test('calls to a channel never exceed its rate limit, however many payments wait', async () => {
   Runtime.install({ logger: new DefaultLogger('ERROR') });
@@ -62,7 +62,7 @@ test('calls to a channel never exceed its rate limit, however many payments wait
   const temporal = await startTemporal();
   const database = await freshDatabase();
   const db = createLedgerClient(database.url);
-  // This client is like the client of the API. The worker's client has limits for its merchant.
+  // A separate database client, as the API has its own. The worker's client has limits for its merchant.
   const apiDb = createLedgerClient(database.url);
   const connection = await NativeConnection.connect({ address: temporal.address });
   const clientConnection = await Connection.connect({ address: temporal.address });
@@ -119,11 +119,11 @@ test('calls to a channel never exceed its rate limit, however many payments wait
   expect(calls.length).toBeGreaterThan(100);
   for (const from of calls) {
     const within = (ms: number) => calls.filter((at) => at >= from && at < from + ms).length;
-    // While this process is paused, the server may give out tasks. These tasks then arrive late, all at the
-    // same time.
+    // While this process is paused, the Temporal server may hand out tasks. After the pause, all these tasks arrive at
+    // once.
     const late = (ms: number) => (LIMIT * stalls.stalledMs(from - 2_000, from + ms)) / 1_000;
     expect(within(1_000)).toBeLessThanOrEqual(2 * LIMIT + late(1_000));
-    // In its first second, a queue may use up a saved burst once. The bound above allows this.
+    // In its first second, a queue may use up a saved burst once. Both bounds allow LIMIT more calls for this.
     expect(within(10_000)).toBeLessThanOrEqual(10 * LIMIT + LIMIT + late(10_000));
   }
 });

@@ -46,14 +46,14 @@ test('recover --lost lists the lost rows, and restores them if --write is given'
     await eventually(async () => (await row()).status === 'paying');
     await lose(payment);
   }
-  // If a callback arrives while the row of its payment is lost, it is kept, although it matches no payment.
+  // A callback that arrives while the row of its payment is lost matches no payment, but nodrop keeps it.
   await system.simulator.pay(paid.id);
   const callback = () => system.db.callback.findFirst({ where: { outTradeNo: paid.id } });
   await eventually(async () => (await callback()) !== null);
   expect(await callback()).toMatchObject({ paymentId: null });
 
-  // The query activity notices that the row is lost. The metric shows as many payments as the list in the Web
-  // UI.
+  // The query activity detects that the row is lost. The metric counts as many lost payments as the list of lost rows
+  // shows.
   await eventually(async () => (await metric())[0] === 'nodrop_rows_lost{workflow="payment"} 2');
   const details = await (await fetch(`http://127.0.0.1:${system.config.admin.port}/details`)).json();
   expect(details).toMatchObject({ lostRows: { payment: 2, refund: 0 } });

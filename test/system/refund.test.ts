@@ -79,8 +79,8 @@ test('if two attempts of one order are paid, one attempt pays the order and the 
   await system.simulator.setFaults({ query: { errorRate: 1 } });
   const second = (await system.payable({ order: undefined, orderId: first.orderId, channel: 'simulator2' }))
     .body;
-  // The first attempt may have used most of the request's deadline. So the second attempt may become payable
-  // later.
+  // The first attempt may have used most of the request's deadline. So the second attempt may become payable only after
+  // the answer.
   await eventually(async () => (await payment(second.id)).status === 'paying');
   await system.simulator.pay(first.id);
   await system.simulator.pay(second.id);

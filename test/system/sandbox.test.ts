@@ -47,8 +47,8 @@ async function begin(subject: string, expiresInSeconds?: number) {
     const { id } = await eventually(async () => {
       const answer = await system.api('POST', '/v1/payments', { order, channel: 'simulator', ...expiry });
       if (answer.status < 300) return answer.body;
-      // An earlier request got no answer in time, but it created the payment, and the wallet has acted since
-      // then.
+      // An earlier request of this loop got no answer in time, but created the payment. The wallet has acted on it
+      // since then, so the answer is 409.
       if (answer.status === 409) return (await get(`/v1/orders/${order.id}`)).payments[0];
       expect(answer.status).toBeGreaterThanOrEqual(500);
     });
@@ -93,8 +93,8 @@ const paidAtOf = (id: string) =>
   Date.parse(journalOf(id).trades.find(({ paidAt }) => paidAt !== null)?.paidAt ?? '');
 
 /**
- * Shows that a trigger had its effect, for triggers that lead to the same final state as no trigger. It does
- * not depend on speed.
+ * Checks that show the effect of a trigger whose payment ends in the same state as without a trigger. The checks do not
+ * depend on the speed of the machine.
  */
 const SIGNS: Partial<Record<Trigger, (id: string) => Promise<void> | void>> = {
   'in-process'(id) {
@@ -116,7 +116,7 @@ const SIGNS: Partial<Record<Trigger, (id: string) => Promise<void> | void>> = {
   },
   async 'callback-doubled'(id) {
     expect(journalOf(id).notifications.map(({ copies }) => copies)).toContain(2);
-    // Two callbacks have the same id, so only one of them is recorded.
+    // The two callbacks have the same id, so nodrop records only one of them.
     await eventually(async () => (await system.db.callback.count({ where: { paymentId: id } })) === 1);
   },
   async 'refund-in-process'(id) {
@@ -203,7 +203,7 @@ describe('docs/sandbox.md', () => {
     }
   });
 
-  // This is the last test, because its faults affect every other payment.
+  // This test is the last one, because the faults that it sets affect every other payment.
   test('has commands that do what the page says about them', async () => {
     const { id } = (await system.payable()).body;
     const run = async (command: string) => {

@@ -61,8 +61,8 @@ const newPayment = (changes: object = {}) => ({
 });
 
 /**
- * Repeats the request until the payment has a page on which the payer can pay. On a slow machine this takes
- * longer.
+ * Repeats the request until the payment has a page on which the payer can pay. On a slow machine, the first answer may
+ * come before the page exists.
  */
 const payable = (body: object): Promise<Answer> =>
   eventually(async () => {

@@ -49,8 +49,8 @@ const said = (paymentId: string, detail: string) =>
   s.db.timelineEntry.count({ where: { paymentId, detail: { contains: detail } } });
 
 /**
- * Asserts that the order is paid by its only payment and was decided once. Also asserts that the channel has
- * one trade.
+ * Asserts that the order is paid by its only payment, that the channel has one trade, and that the timeline records the
+ * success once.
  */
 async function expectPaidOnce(orderId: string) {
   const order = await s.db.order.findFirstOrThrow({ where: { id: orderId }, include: { payments: true } });

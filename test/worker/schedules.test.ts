@@ -206,7 +206,7 @@ describe('the report of whether the sweep runs', () => {
       ]);
       broken = false;
       await complete('well');
-      // A sweep that the Schedule itself started may still have been running.
+      // A scheduled sweep may still be running, so the test waits until the state is `active`.
       await eventually(async () => (await status()).state === 'active');
     });
   });
