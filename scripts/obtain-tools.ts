@@ -54,7 +54,7 @@ async function installPackages() {
 }
 
 /**
- * @param packages the running installation of other packages. Maven is installed after it ends, because apt-get cannot
+ * @param packages ends when other packages are installed. Maven is installed after that, because apt-get cannot
  *   run twice at the same time.
  */
 async function obtainTestServer(settings: ReturnType<typeof toolSettings>, packages: Promise<void>) {
@@ -70,7 +70,7 @@ async function obtainTestServer(settings: ReturnType<typeof toolSettings>, packa
   }
 }
 
-/** @param packages the running installation of other packages, which may update the package lists. */
+/** @param packages ends when other packages are installed. That installation may update the package lists. */
 async function obtainProxy(cacheDir: string, packages: Promise<void>) {
   await packages.catch(() => undefined);
   const failure = await obtainCaddy(cacheDir);

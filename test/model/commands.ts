@@ -119,8 +119,8 @@ const passOf = (seconds: number) =>
   fc.constant(new Step(`pass(${seconds} s)`, (order) => order.pass(seconds)));
 
 /**
- * Times to skip, in seconds. The shortest end within the phase of frequent queries. Longer ones end after the
- * last poll, after the expiry, in the late watch, or after it.
+ * Times to skip, in seconds. After the shortest, the payment is still queried often. The others end after the last
+ * query, after the expiry, during the late watch, or after the late watch.
  */
 const pass = fc
   .constantFrom(1, 5, 12, 30, 120, 600, 1900, 4000, 26_000, 93_600)

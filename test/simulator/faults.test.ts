@@ -180,7 +180,7 @@ describe('random draws', () => {
     expect(draw(7, names)).not.toEqual(draw(8, names));
   });
 
-  test('random draws strike about as often as the rate', () => {
+  test('random draws choose about as many trades as the rate says', () => {
     const { size } = draw(7, names);
     expect(size).toBeGreaterThan(80);
     expect(size).toBeLessThan(160);

@@ -176,7 +176,7 @@ describe('one failure at a time', () => {
 });
 
 // These tests spend most of their time waiting for a sweep, so they run concurrently.
-describe.concurrent('repairs that need no person and no request', () => {
+describe.concurrent('failures that nodrop repairs without an operator or a request', () => {
   beforeAll(async () => {
     await system.simulator.setFaults({
       callback: { dropRate: 1, delayMs: 0 },

@@ -29,10 +29,10 @@ import {
 const ownAddress = (id: string, account = accountId) =>
   `/callbacks/${SIGNING}/${account}/${id}/${callbackProof(SECRET, account, id)}`;
 
-describe("a callback is acknowledged in the channel's format", () => {
+describe('the answer to a callback', () => {
   const to = () => `/callbacks/${SIGNING}/${accountId}`;
 
-  test('if the callback is stored, ignored or refused. A channel without its own format gets 200 and {}', async () => {
+  test('has the format of the channel, and is 200 with {} if the channel has none', async () => {
     const { id } = await newPayment();
     const about = { outTradeNo: id };
     const answers = [

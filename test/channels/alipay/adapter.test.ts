@@ -74,7 +74,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       expect(await pay(deadLink)).toBe(false);
     });
 
-    test("a trade has terms from the payment's row only: expiry in Beijing time, yuan, and no characters that Alipay refuses", async () => {
+    test("a trade's expiry is sent in Beijing time, its amount in yuan, and its subject without the characters that Alipay refuses", async () => {
       const trade = newTrade({
         method,
         amount: 10,

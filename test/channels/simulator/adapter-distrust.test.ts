@@ -36,7 +36,7 @@ describe('the simulator', () => {
   });
 });
 
-describe('answers that the adapter does not trust', () => {
+describe('the adapter', () => {
   const NO = 'p1';
   const trade = {
     outTradeNo: NO,
