@@ -12,7 +12,7 @@ export interface Nodrop {
    * money can still arrive.
    */
   cancel(orderId: string): Promise<'cancelled' | 'paid' | 'unsettled'>;
-  /** What nodrop reports about an order after all payments that the shop knows have ended. */
+  /** What nodrop reports about an order once every payment that the shop knows has ended. */
   readReport(orderId: string): Promise<OrderReport>;
   /** The present state of the payment; `unknown` while nodrop does not answer. */
   readPayment(paymentId: string): Promise<PaymentNow | 'unknown'>;

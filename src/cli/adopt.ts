@@ -390,7 +390,7 @@ class Run {
     const refusal = forbidsAnother(asked);
     if (refusal !== null) throw refusal;
     if (!isLive(asked.status)) return;
-    await requestCancel(this.#db, id, 'another trade of its order that is adopted', new Date());
+    await requestCancel(this.#db, id, 'the adoption of another trade of the same order', new Date());
     await workflows.cancel(asked, DEADLINE_MS);
     const until = Date.now() + CHANNEL_ANSWERS_WITHIN_MS;
     let now = await read();

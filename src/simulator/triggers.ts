@@ -30,7 +30,7 @@ export interface TriggerOutcome {
   readonly order: OrderStatus;
   /** The state of the refund. The merchant requests this refund, or nodrop owes it automatically. */
   readonly refund: RefundStatus | null;
-  /** The minimum number of callbacks that the wallet sends; 0 means none. */
+  /** The wallet sends at least this many callbacks. If 0, it sends no callback. */
   readonly callbacks: number;
 }
 

@@ -34,7 +34,7 @@ function open(port: number): Socket {
   return socket;
 }
 
-// Systems other than Linux also answer connections that do not fit into the queue.
+// On systems other than Linux, a connection can succeed although the queue is full.
 test.runIf(process.platform === 'linux')(
   'a channel that accepts no connection is unreachable before the request times out',
   async () => {

@@ -245,7 +245,8 @@ describe('money', () => {
     const gone = { status: 'succeeded', reason: 'external' };
     await refund('gone', 400n, gone);
     await refused(refund('more', 601n, gone));
-    // The open refund continues, and the channel will refuse it. But the amount of the refund must not be raised.
+    // The open refund is larger than the remaining amount, and the channel will refuse it. Its row can still change, but
+    // its amount cannot be raised.
     const change = (data: object) => db.refund.update({ where: { id }, data });
     await change({ unknownSince: new Date() });
     await refused(change({ amount: 1001n }));

@@ -264,7 +264,7 @@ test('if the channel still reports processing a day after the expiry, an attenti
   expect(await row(id)).toMatchObject({ status: 'failed', attention: null });
 });
 
-describe('money recorded for an ended payment whose order is about to end', () => {
+describe('an ended payment has received money, and its order then ends before the settlement', () => {
   /** Creates a closed payment. Its paid callback is stored and acknowledged, but not settled yet. */
   async function paidAfterItsEnd() {
     const payment = await attempt();
@@ -280,7 +280,7 @@ describe('money recorded for an ended payment whose order is about to end', () =
     return await releaseEndingOrder(db, { merchantId, id: payment.orderId }, now());
   }
 
-  test('the money pays an order whose cancellation is requested before the settlement', async () => {
+  test('the money pays the order if the cancellation of the order was only requested', async () => {
     const payment = await paidAfterItsEnd();
     expect(await cancelOrder(db, merchantId, payment.orderId, now())).toEqual({ status: 'unpaid', live: [] });
     expect(await lookAtEnd(payment)).toBe(false);
@@ -288,7 +288,7 @@ describe('money recorded for an ended payment whose order is about to end', () =
     expect([snapshot.orderUpdate, refund, await orderOf(payment)]).toEqual(['applied', null, 'succeeded']);
   });
 
-  test('the money pays an order that expires before the settlement', async () => {
+  test('the money pays the order if the order has expired', async () => {
     const payment = await paidAfterItsEnd();
     await db.order.update({ where: orderWhere(payment), data: { expiresAt: new Date(Date.now() - 1) } });
     expect(await lookAtEnd(payment)).toBe(false);

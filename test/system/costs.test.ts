@@ -96,8 +96,8 @@ test('the costs count every statement of nodrop once, and count no statement of 
     await counted.query('select id\nfrom merchants\nwhere name = $1 for update', ['two\nlines']);
     await counted.query("update merchants set name = 'told' where name = 'told'");
     await counted.query('commit');
-    // Of the next three statements, only the second is counted. The number of the others depends on time, not on the
-    // work that is done.
+    // Of the next three statements, only the second is counted. How often nodrop runs the other two depends on the time,
+    // not on the work.
     await counted.query("select id from channel_accounts where channel = $1 and id = 'a'", ['simulator']);
     await counted.query("select id from channel_accounts where merchant_id = 'm' and channel = 'simulator'");
     await counted.query("SELECT pg_notify('nodrop', $1)", ['ping/1']);

@@ -211,7 +211,7 @@ test.each<[string, () => Promise<void>]>([
   },
 );
 
-test('if delivery of an event for which no payment waits fails for hours, an attention is raised after 10 minutes and cleared when the event is delivered', async () => {
+test('if nodrop cannot deliver the event of a refund for hours, it raises an attention after 10 minutes and clears the attention after the delivery', async () => {
   shop.react = ({ type }, nth) => (type === 'refund.succeeded' && nth < 20 ? { status: 500 } : undefined);
   const payment = await receive();
   await done(payment);

@@ -89,7 +89,7 @@ const settled = async (payment: Payment) => {
 };
 
 test.each([0, 1, 2])(
-  'a callback settles the payment while %i renewals of the next action wait for a channel without a worker',
+  'a callback settles the payment while %i requests to renew its next action wait, because the channel has no worker',
   async (count) => {
     const one = await unserved();
     const { waiting } = await renewals(count, one);

@@ -60,8 +60,8 @@ const row = (id: string) => api.db.payment.findUniqueOrThrow({ where: { id } });
 const attemptsOf = (orderId: string) => api.db.payment.count({ where: { orderId } });
 const asked = (through = late) => through.workflows.named('askChannel').map(({ paymentId }) => paymentId);
 
-describe('a request for an attempt that has less than 30 s left', () => {
-  test('queries and closes that attempt, and creates a new attempt', async () => {
+describe('a repeated request when the present attempt has less than 30 s left', () => {
+  test('queries and closes that attempt, and creates another attempt', async () => {
     const { body, made } = await attempt({ expiresInSeconds: 600 });
     leave(made, 30_000);
     const same = await post(body, late);
@@ -163,7 +163,7 @@ describe('a request for an attempt that has less than 30 s left', () => {
     expect([other.status, other.json.id === made.id]).toEqual([201, false]);
   });
 
-  describe('if the previous attempt cannot be closed', () => {
+  describe('creates no attempt', () => {
     async function refused(happens: (of: { id: string }) => Promise<boolean>, code: string) {
       const { body, made } = await attempt();
       leave(made, 20_000);
@@ -174,12 +174,12 @@ describe('a request for an attempt that has less than 30 s left', () => {
       return { body, made };
     }
 
-    test('because the channel does not answer, no attempt is created and the previous attempt continues', async () => {
+    test('if the channel does not answer; the present attempt continues', async () => {
       const { made } = await refused(async () => false, 'attempt_unresolved');
       expect(await row(made.id)).toMatchObject({ status: 'paying', cancelRequestedAt: null });
     });
 
-    test('because the channel is deciding about it, no attempt is created', async () => {
+    test('if the channel is deciding about the present attempt', async () => {
       const { made } = await refused(async ({ id }) => {
         await recordAnswer(late.db, id, { state: 'processing' }, 'query', clock);
         return true;
@@ -187,7 +187,7 @@ describe('a request for an attempt that has less than 30 s left', () => {
       expect(await row(made.id)).toMatchObject({ status: 'paying', cancelRequestedAt: null });
     });
 
-    test('because the channel does not close it yet, no attempt is created until the previous attempt has ended', async () => {
+    test('until the present attempt has ended, if the channel does not close it yet', async () => {
       const { body, made } = await refused(async ({ id }) => {
         await recordAnswer(late.db, id, { state: 'unpaid' }, 'query', clock);
         return true;
@@ -197,7 +197,7 @@ describe('a request for an attempt that has less than 30 s left', () => {
       expect((await post(body, late)).status).toBe(201);
     });
 
-    test('because it is paid, no attempt is created', async () => {
+    test('if the present attempt is paid', async () => {
       await refused(async ({ id }) => {
         await settle(late.db, id, {}, clock);
         return true;

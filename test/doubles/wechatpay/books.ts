@@ -114,7 +114,7 @@ export class Books {
     return refund;
   }
 
-  /** Decides the refunds that are in process, and returns them. */
+  /** Gives each refund that is in process its final state, and returns these refunds. */
   finishRefunds(): readonly Refund[] {
     const open = [...this.refunds.values()].filter(({ status }) => status === 'PROCESSING');
     for (const refund of open) {
