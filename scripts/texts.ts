@@ -44,7 +44,7 @@ function readMarkdown(file: string): Text[] {
   for (const [index, line] of readFileSync(file, 'utf8').split('\n').entries()) {
     if (/^\s*```/.test(line)) isCode = !isCode;
     const [, item = '', text = ''] = /^\s*((?:[-*]|\d+\.|>)\s+)?(.*?)\s*$/.exec(line) ?? [];
-    const isSkipped = isCode || text === '' || /^(#|```|<|\|[\s|:-]+$|\[!)/.test(text);
+    const isSkipped = isCode || text === '' || /^(#+\s|```|<|\|[\s|:-]+$|\[!)/.test(text);
     const last = texts.at(-1);
     if (!isSkipped && isOpen && item === '' && !text.startsWith('|') && last !== undefined)
       last.text += ` ${text}`;

@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto';
-import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { PrismaPg } from '@prisma/adapter-pg';
@@ -115,12 +114,13 @@ class CatalogPool extends ConnectionPool {
   }
 
   /**
-   * Ends the pool and waits until its connections are closed. `end` does not wait for them, and PostgreSQL drops no
-   * database that still has connections.
+   * Ends the pool and waits until its connections are closed. `end` does not wait for them, and PostgreSQL drops a
+   * database only after its connections are closed.
    */
   async close(): Promise<void> {
     await this.end();
-    while (this.#open.size > 0) await once(this, 'remove');
+    // `once` of node:events would reject if the pool reports an error of an idle connection meanwhile.
+    while (this.#open.size > 0) await new Promise((resolve) => this.once('remove', resolve));
   }
 }
 
@@ -186,11 +186,14 @@ class WholeScriptsFactory extends PrismaPg {
   }
 
   async close(): Promise<void> {
-    for (const { name, pool } of this.#shadows) {
-      await pool.close();
-      await this.#pool.query(`drop database ${name}`);
+    try {
+      for (const { name, pool } of this.#shadows) {
+        await pool.close();
+        await this.#pool.query(`drop database ${name}`);
+      }
+    } finally {
+      await this.#pool.close();
     }
-    await this.#pool.close();
   }
 }
 

@@ -225,17 +225,24 @@ test('while the channel processes a refund, a lost dispute counts only for the p
   expect(await row(id)).toMatchObject({ refundedAmount: 300n });
 });
 
-test('if a refund that covers a part of a lost dispute is reversed, the dispute counts in full', async () => {
-  const { id } = await paid();
-  const given = { amount: 700, note: undefined, idempotencyKey: 'reversed later' };
-  const { refund } = await requestRefund(db, id, given, now());
-  await db.refund.update({ where: { id: refund.id }, data: { askedAt: now(), status: 'processing' } });
-  await told(id, { state: 'lost' });
-  expect(await row(id)).toMatchObject({ refundedAmount: 300n });
-  const reversed = { state: 'reversed', reason: 'The account is closed.' } as const;
-  await recordRefundAnswer(db, refund.id, reversed, now());
-  expect(await row(id)).toMatchObject({ refundedAmount: 1000n });
-});
+test.each(['processing', 'succeeded'] as const)(
+  'if a refund that covers a part of a lost dispute is reversed while it is %s, the dispute counts in full',
+  async (status) => {
+    const { id } = await paid();
+    const given = { amount: 700, note: undefined, idempotencyKey: `reversed while ${status}` };
+    const { refund } = await requestRefund(db, id, given, now());
+    await db.refund.update({ where: { id: refund.id }, data: { askedAt: now(), status: 'processing' } });
+    if (status === 'succeeded') {
+      const answer = { state: 'succeeded', channelRefundId: 're_1', amount: 700 } as const;
+      await recordRefundAnswer(db, refund.id, answer, now());
+    }
+    await told(id, { state: 'lost' });
+    expect(await row(id)).toMatchObject({ refundedAmount: status === 'succeeded' ? 1000n : 300n });
+    const reversed = { state: 'reversed', reason: 'The account is closed.' } as const;
+    await recordRefundAnswer(db, refund.id, reversed, now());
+    expect(await row(id)).toMatchObject({ refundedAmount: 1000n });
+  },
+);
 
 test('if a refund that was made at the channel covers a part of a lost dispute and then fails, the dispute counts in full', async () => {
   const { id } = await paid();

@@ -13,14 +13,14 @@ test('if every key of a refund ended with a temporary refusal, the refund gets n
   const { refund } = await requestRefund(db, id, given, now());
   const dayAgo = new Date(Date.now() - 24 * 3_600_000);
   const refused = { askedAt: dayAgo, keySpentAt: dayAgo, absentAt: dayAgo, status: 'processing' } as const;
-  const under = async (attempt: number) => {
-    await db.refund.update({ where: { id: refund.id }, data: { ...refused, attempt } });
+  const underKey = async (nth: number) => {
+    await db.refund.update({ where: { id: refund.id }, data: { ...refused, attempt: nth } });
     return await recordNotListed(db, refund.id, PAID, now());
   };
   const stored = () => db.refund.findUniqueOrThrow({ where: { id: refund.id } });
 
-  expect(await under(REFUND_NUMBERS_AT_MOST - 1)).toEqual({ next: 'ask' });
+  expect(await underKey(REFUND_NUMBERS_AT_MOST - 1)).toEqual({ next: 'ask' });
   expect(await stored()).toMatchObject({ status: 'processing', attempt: REFUND_NUMBERS_AT_MOST });
-  expect(await under(REFUND_NUMBERS_AT_MOST)).toMatchObject({ next: 'nothing' });
+  expect(await underKey(REFUND_NUMBERS_AT_MOST)).toMatchObject({ next: 'nothing' });
   expect(await stored()).toMatchObject({ status: 'needs_person', attempt: REFUND_NUMBERS_AT_MOST });
 });

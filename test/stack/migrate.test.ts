@@ -29,19 +29,24 @@ test('a second run of the migrations applies nothing', async () => {
 });
 
 test.each([
-  { name: 'applyMigrations', file: 'migrate.ts', call: 'applyMigrations(url)' },
-  { name: 'withSchemaEngine', file: 'schema-engine.ts', call: 'withSchemaEngine(url, async () => {})' },
-])('$name leaves no timer or socket that keeps the process running', async ({ name, file, call }) => {
+  { name: 'applyMigrations', file: 'migrate.ts', call: 'applyMigrations(url)', result: all },
+  {
+    name: 'withSchemaEngine',
+    file: 'schema-engine.ts',
+    call: "withSchemaEngine(url, async () => 'done')",
+    result: 'done',
+  },
+])('$name leaves no timer or socket that keeps the process running', async ({ name, file, call, result }) => {
   const module = fileURLToPath(new URL(`../../src/stack/${file}`, import.meta.url));
   const script = `
     const { ${name} } = await import(${JSON.stringify(module)});
     const url = ${JSON.stringify(database.url)};
-    await ${call};
+    const result = await ${call};
     const left = process.getActiveResourcesInfo().filter((name) => name === 'Timeout' || name === 'TCPSocketWrap');
-    console.log(JSON.stringify(left));`;
+    console.log(JSON.stringify({ result, left }));`;
   const args = ['--import', tsxLoader(), '--input-type=module', '--eval', script];
   const { stdout } = await promisify(execFile)(process.execPath, args);
-  expect(JSON.parse(stdout)).toEqual([]);
+  expect(JSON.parse(stdout)).toEqual({ result, left: [] });
 });
 
 test('if several processes apply migrations concurrently, each migration is applied by exactly one of them', async () => {
