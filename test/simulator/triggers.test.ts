@@ -151,7 +151,9 @@ describe('the payer', () => {
     const folder = tempFolder();
     const one = await start({ folder });
     const { outTradeNo } = await create(one, 'in-process');
-    const [processing, success] = actsOf(folder, outTradeNo);
+    // The journal's first entry about the trade has both actions. On a slow machine the first may already be done.
+    const created = entriesOf(folder).find(({ trade }) => trade?.outTradeNo === outTradeNo)?.trade;
+    const [processing, success] = created?.acts ?? [];
     expect([processing?.result, success?.result]).toEqual(['processing', 'success']);
     expect(msBetween(processing, success)).toBe(IN_PROCESS_MS);
     await one.close();
