@@ -124,7 +124,7 @@ test('if the channel allows a trade to be closed only from a later time, nodrop 
   const until = payment.createdAt.getTime() + 300_000;
   channel.close = { state: 'not_yet', until: new Date(until).toISOString() };
   await h.workflows.cancel(payment, NET_MS);
-  await eventually(async () => (await h.row(payment.id)).closeNotBefore !== null);
+  await h.untilRow(payment.id, ({ closeNotBefore }) => closeNotBefore !== null);
   channel.close = { state: 'closed' };
   await h.pass(240);
   expect(await h.row(payment.id)).toMatchObject({ status: 'paying', attention: null });
@@ -145,7 +145,7 @@ test('money that arrives while nodrop waits to close the trade pays the order', 
   const run = await h.start(payment);
   channel.close = { state: 'not_yet', until: new Date(payment.createdAt.getTime() + 300_000).toISOString() };
   await h.workflows.cancel(payment, NET_MS);
-  await eventually(async () => (await h.row(payment.id)).closeNotBefore !== null);
+  await h.untilRow(payment.id, ({ closeNotBefore }) => closeNotBefore !== null);
   await h.callback(payment);
   await run.result();
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
@@ -161,7 +161,7 @@ test('while nodrop waits to close a trade, it still queries the trade, and more 
     until: new Date(payment.createdAt.getTime() + 3_000_000).toISOString(),
   };
   await h.workflows.cancel(payment, NET_MS);
-  await eventually(async () => (await h.row(payment.id)).closeNotBefore !== null);
+  await h.untilRow(payment.id, ({ closeNotBefore }) => closeNotBefore !== null);
   const asked = () => channel.calls.filter((call) => call.startsWith('query')).length;
   const before = asked();
   await h.workflows.hint(payment, true, NET_MS);

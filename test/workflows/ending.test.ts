@@ -1,6 +1,5 @@
 import { beforeEach, expect, test } from 'vitest';
 import { NET_MS } from '../support/progress.ts';
-import { eventually } from '../support/stack.ts';
 import { expectAsked, useHarness } from './harness.ts';
 
 /**
@@ -222,7 +221,7 @@ test("an operator's query is answered even if the payment is being cancelled and
   const run = await h.start(payment);
   await h.simulator.pay(payment.id, 'processing');
   await run.cancel();
-  await eventually(async () => (await h.row(payment.id)).channelState === 'processing');
+  await h.untilRow(payment.id, ({ channelState }) => channelState === 'processing');
   await h.ask(payment);
   await h.simulator.pay(payment.id, 'declined');
   await h.ask(payment);
