@@ -62,6 +62,10 @@ const BEFORE_TEST_NAME = new RegExp(`${CALL}$`);
 /** Matches a literal of at least four words, which is a message or a description in the API. */
 const LITERAL = /(['"`])((?:\\.|(?!\1).)*\w\s+\S+\s+\S+\s+\S(?:\\.|(?!\1).)*)\1/;
 
+/** Matches a literal that is code or SQL. */
+const NOT_A_TEXT =
+  /^[),]|=>|===| \?(\s|$)|^\s*(SELECT|INSERT|UPDATE|DELETE|WITH|FROM|WHERE|AND|JOIN)\b|\bAS \(/;
+
 const PART = /(['"`])((?:\\.|(?!\1).)+)\1/;
 
 function readCode(file: string): Text[] {
@@ -105,7 +109,7 @@ function readCode(file: string): Text[] {
       if (isGroup) around.push({ indent: space.length, name });
     } else if (file.startsWith('src/') && !/^\s*import\b/.test(line)) {
       const literal = (begun === undefined ? LITERAL : PART).exec(line)?.[2];
-      if (literal !== undefined && !/^[),]|=>|===| \?(\s|$)/.test(literal)) {
+      if (literal !== undefined && !NOT_A_TEXT.test(literal)) {
         begun = begun === undefined ? { at, text: literal } : { ...begun, text: begun.text + literal };
       }
       if (begun !== undefined && !line.trimEnd().endsWith('+')) {
