@@ -227,7 +227,7 @@ describe('two requests that wait for the lock of one order', () => {
       await change(orderId, changes, { ledger });
   const toAnotherAmount = changeTo({ amount: 1250 });
 
-  test('a new attempt after the change gets the changed amount, and a new attempt before the change makes it fail with UnaskedAttempts', async () => {
+  test('a new attempt after the change gets the changed amount, and a new attempt before the change makes the change fail with UnaskedAttempts', async () => {
     const again: Deed = ({ orderId }, ledger) => attempt({ id: orderId }, { ledger });
     const first = await race(toAnotherAmount, again);
     expect(first.outcomes).toEqual(['done', 'done']);

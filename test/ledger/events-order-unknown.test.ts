@@ -113,7 +113,7 @@ describe('an order that its order service does not know', () => {
     expect(await waits(30 * HOUR, 'unknown', 503)).toBe(HOUR);
   });
 
-  test('an unknown order immediately raises an attention, which depends on the last answer and can be dismissed', async () => {
+  test('the attention of an unknown order is raised immediately, depends on the last answer, and can be dismissed', async () => {
     const { payment, delivery } = await newPending();
     const from = now();
     await tell(delivery.id, from, [0, 'order_unknown', 404]);

@@ -126,7 +126,7 @@ export class Network {
   /** The refunds of the channel that lists its refunds. */
   readonly listed = new ListedRefunds();
 
-  /** Ends all faults. It does not deliver messages that are held or were lost. */
+  /** Ends all faults, but does not deliver messages that are held or were lost. */
   heal(): void {
     this.losses = untroubled();
     this.temporal = 'none';

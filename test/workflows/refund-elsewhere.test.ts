@@ -42,7 +42,7 @@ test('if an external refund was attributed to an open refund of nodrop, the exte
   ]);
 });
 
-test('if a processing refund whose row was lost is recorded as external, a repeated request for the refund does not count it twice', async () => {
+test('if a processing refund whose row was lost is recorded as external, a repeated request does not count the refund twice', async () => {
   const payment = await h.newPaid();
   const { merchantId, id: paymentId } = payment;
   const id = requestedRefundId({ merchantId, paymentId, idempotencyKey: 'lost-6', amount: 400 });
