@@ -105,7 +105,7 @@ describe('one trade that is visible to two accounts and adopted at each of them'
   });
 
   test.each(['watched', 'own'] as const)(
-    'if each payment adopts the trade as `%s`, the trade pays one order and the other payment waits for an operator',
+    'if both payments adopt the trade as `%s`, one payment pays its order and the other payment waits for an operator',
     async (as) => {
       for (let round = 0; round < 5; round++, n++) {
         const both = [await attempt('simulator', as), await attempt('simulator', as, other)];
@@ -134,7 +134,7 @@ describe('one trade that is visible to two accounts and adopted at each of them'
     expect(row).toMatchObject({ orderUpdate: 'conflict', attention: null });
   });
 
-  test('two payments with the same trade id pay their two orders if nodrop created their trades', async () => {
+  test('if nodrop created the trades of two payments, both pay their orders, even with the same trade id', async () => {
     const [first, second] = [await attempt('simulator'), await attempt('simulator', undefined, other)];
     const shared = { channelPaymentId: `trade-${n}` };
     await paid(first.id, shared);

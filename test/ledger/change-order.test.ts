@@ -101,7 +101,7 @@ describe('a change of an order', () => {
     );
   });
 
-  test('a change of the amount is refused while an attempt can be paid or received money is undecided', async () => {
+  test('a change of the amount is refused while an attempt can be paid or received money waits for a decision', async () => {
     const live = await attempt();
     const unasked = await change(live.orderId, { amount: 1250 }).catch((error: unknown) => error);
     expect((unasked as UnaskedAttempts).attempts.map(({ id }) => id)).toEqual([live.id]);
@@ -227,7 +227,7 @@ describe('two requests that wait for the lock of one order', () => {
       await change(orderId, changes, { ledger });
   const toAnotherAmount = changeTo({ amount: 1250 });
 
-  test('if the change comes first, the new attempt gets the changed amount; if the new attempt comes first, the change fails with UnaskedAttempts', async () => {
+  test('a new attempt after the change gets the changed amount, and a new attempt before the change makes the change fail with UnaskedAttempts', async () => {
     const again: Deed = ({ orderId }, ledger) => attempt({ id: orderId }, { ledger });
     const first = await race(toAnotherAmount, again);
     expect(first.outcomes).toEqual(['done', 'done']);
@@ -238,7 +238,7 @@ describe('two requests that wait for the lock of one order', () => {
     expect((await orderRow(second.payment.orderId)).amount).toBe(1000n);
   });
 
-  test('after a change, a new attempt whose request contains the previous content of the order is refused', async () => {
+  test('after a change, a request for a new attempt is refused if it contains the previous content of the order', async () => {
     const withOrder: Deed = async ({ orderId }, ledger) =>
       await attempt(newOrder({ id: orderId, expiresInSeconds: 60 }), { ledger });
     const { payment, outcomes } = await race(toAnotherAmount, withOrder);
@@ -266,7 +266,7 @@ describe('two requests that wait for the lock of one order', () => {
     expect(await orderRow(payment.orderId)).toMatchObject({ status: 'cancelled', amount: 1250n });
   });
 
-  test('if an order expires before a change, the change is refused; if the change comes first, the order stays open with the new expiry', async () => {
+  test('a change of the expiry is refused after the order has expired, and keeps the order open if it comes earlier', async () => {
     const close: Deed = ({ orderId: id }, ledger) =>
       releaseEndingOrder(ledger, { merchantId, id }, inSeconds(61));
     const { payment, outcomes } = await race(changeTo({ expiresInSeconds: 3600 }), close);
@@ -279,7 +279,7 @@ describe('two requests that wait for the lock of one order', () => {
     );
   });
 
-  test('money of an ended attempt pays the order if it arrives before the change, and waits for an operator if it arrives after the change', async () => {
+  test('money of an ended attempt pays the order before the change, and waits for an operator after the change', async () => {
     const succeed: Deed = ({ id }, ledger) => recordAnswer(ledger, id, paid(1000), 'query', now());
     const first = await race(succeed, toAnotherAmount);
     expect(first.outcomes).toEqual(['done', 'attempt_unresolved']);
@@ -305,7 +305,7 @@ test('a repeated create request is compared with the order’s current content',
   expect((await attempt(held)).amount).toBe(1250n);
 });
 
-test('if the subject of an order changes, the trade of an existing attempt is created again with the previous subject', async () => {
+test('if the subject of an order changes, an existing attempt keeps the previous subject', async () => {
   const { id, orderId } = await attempt();
   await recordCreated(db, id, { type: 'redirect', url: 'https://wallet.example' }, now());
   await change(orderId, { subject: 'x' });

@@ -84,7 +84,7 @@ describe('the database refuses', () => {
 });
 
 describe('money', () => {
-  test('the database refuses a succeeded payment in which a column that every success needs is empty', async () => {
+  test('the database refuses a succeeded payment in which a required column is empty', async () => {
     for (const missing of [
       'settledBy',
       'settledAt',
@@ -99,7 +99,7 @@ describe('money', () => {
     await payment(PAID);
   });
 
-  test('if money has another amount or currency than its payment, it pays an order only if an operator accepts it', async () => {
+  test('money in a different amount or currency than the payment pays an order only if an operator accepts it', async () => {
     await refused(payment({ ...PAID, receivedAmount: 999n }));
     await refused(payment({ ...PAID, receivedCurrency: 'USD' }));
     await payment({ ...PAID, receivedAmount: 999n, settledBy: 'operator' });

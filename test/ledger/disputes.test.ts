@@ -169,7 +169,7 @@ test('the attention of an order conflict that begins during a dispute is raised 
   expect(await refunds(second.id)).toMatchObject([{ status: 'created', reason: 'duplicate_payment' }]);
 });
 
-test('if an order conflict is hidden first by channel_misconfigured and then by a dispute, it is raised again with its original time', async () => {
+test('an order conflict that is hidden by channel_misconfigured and then by a dispute is raised again with its original time', async () => {
   const { id, attentionSince } = await owed();
   expect(attentionSince).not.toBeNull();
   await recordMisconfigured(db, id, 'The key is wrong.', now());
@@ -216,7 +216,7 @@ test.each([
   },
 );
 
-test('while the channel processes a refund, a lost dispute counts only for the part of the received amount that this refund does not include', async () => {
+test('while a refund is processing, only the part of a lost dispute that the refund does not cover counts as refunded', async () => {
   const { id } = await paid();
   const given = { amount: 700, note: undefined, idempotencyKey: 'with the channel' };
   const { refund } = await requestRefund(db, id, given, now());

@@ -131,7 +131,7 @@ test('the attention `disputed` stays, whatever the order service answers', async
   expect(await attentionOf(payment.id)).toBe('disputed');
 });
 
-test('only one of several concurrent requests gets the lease of a delivery, and the next lease waits for its time', async () => {
+test('only one of several concurrent requests gets the lease of a delivery, and the next lease is given when an attempt is due', async () => {
   const { delivery } = await newPending();
   const at = now();
   const turns = await Promise.all([...Array(8)].map(() => leaseDelivery(db, delivery.id, at)));
@@ -237,7 +237,7 @@ test('if a delivery has had no attempt, the sweep raises its attention once, and
   expect(await look(3_600_000)).toEqual([0, null, null]);
 });
 
-describe('a failing delivery of an event whose answer the payment does not wait for', () => {
+describe('a failing delivery of an event that the payment does not wait for', () => {
   /**
    * Creates two pending deliveries of refund events. Their payment is applied, and each delivery has one unanswered
    * attempt.

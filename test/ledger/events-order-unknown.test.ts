@@ -38,7 +38,7 @@ describe('an order that its order service does not know', () => {
     return [attention, orderUpdate, await db.refund.count({ where: { paymentId: id } })];
   };
 
-  test('the 24 h for which an order may be unknown begin with the first answer order_unknown, and a different answer postpones their end by at most an hour', async () => {
+  test('the 24 h of an unknown order begin with the first answer order_unknown, and a different answer extends them by at most an hour', async () => {
     const { payment, delivery } = await newPending();
     const from = now();
     await tell(
@@ -113,7 +113,7 @@ describe('an order that its order service does not know', () => {
     expect(await waits(30 * HOUR, 'unknown', 503)).toBe(HOUR);
   });
 
-  test('an unknown order raises an attention immediately, the last answer determines the kind of the attention, and an operator can dismiss it', async () => {
+  test('the attention of an unknown order is raised immediately, depends on the last answer, and can be dismissed', async () => {
     const { payment, delivery } = await newPending();
     const from = now();
     await tell(delivery.id, from, [0, 'order_unknown', 404]);

@@ -32,7 +32,7 @@ import {
 
 const DAY = 86_400_000;
 
-test('each end of a payment and each refund writes one event, and the versions of the events increase', async () => {
+test('one event is written for each end of a payment and each refund, and the versions of the events increase', async () => {
   const { id } = await newPaid();
   // Calls that are repeated, come late, or would end the payment differently write no further event.
   await settlePayment(db, id, now());

@@ -59,9 +59,9 @@ test('concurrent transactions commit their events in any sequence, without waiti
 
 test.each([
   ['in the sequence of the writes', 1],
-  ['against the sequence of the writes', -1],
+  ['in the reverse sequence of the writes', -1],
 ])(
-  'no reader skips an event, however the transactions overlap, with event times %s',
+  'if the event times are %s, no reader skips an event, however the transactions overlap',
   async (_name, direction) => {
     const payments = [await newPayment(), await newPayment(), await newPayment()];
     const orders = interleavings(payments.length);

@@ -213,7 +213,7 @@ test('if two processes settle one payment, the second settlement has no effect',
   expect(await stateOf(payment)).toMatchObject({ events: [{ type: 'payment.succeeded' }] });
 });
 
-test('if a callback reports a full refund before the settlement, the order stays unpaid; if it does so after the settlement, the callback is only stored', async () => {
+test('before the settlement, a callback with a full refund leaves the order unpaid; after the settlement, the callback is only stored', async () => {
   const [first, second] = [await paid(), await paid()];
   const back = calledBack({ ...PAID, state: 'refunded' });
   await inLine(first, settled, back);

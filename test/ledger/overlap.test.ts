@@ -124,7 +124,7 @@ test('of two concurrent equal callbacks, the second counts as a repetition even 
   expect(entries.map(({ detail }) => detail)).toEqual(['The channel called back again: paid.']);
 });
 
-test('if another process inserts an attempt at the same time, no second attempt is made: the inserted attempt is returned or must be queried', async () => {
+test('if another process inserts an attempt at the same time, no second attempt is made', async () => {
   const { payment } = await start(newOrder());
   await db.payment.update({ where: { id: payment.id }, data: { status: 'failed', endedAt: now() } });
   const meanwhile = (id: string) => async () => {
@@ -152,7 +152,7 @@ test.each([
   ['commit', 'pay_commit', false],
   ['rollback', expect.not.stringMatching(/^pay_rollback$/), true],
 ] as const)(
-  'one payment exists after another process inserts the same order with a payment at the same time and ends with a %s',
+  'if another process inserts the same order with a payment at the same time and ends with a %s, one payment exists',
   async (end, id, created) => {
     const order = newOrder();
     const made = await overlapping(

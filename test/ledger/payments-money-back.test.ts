@@ -225,7 +225,7 @@ test('of two answers before the settlement, the answer that reports the larger r
   }
 });
 
-test('if the amount of a callback differs from that of the payment, the callback counts only if it reports a larger refund of the recorded money', async () => {
+test('a callback with another amount than the payment counts only if it reports a larger refund of the recorded money', async () => {
   const payment = await attempt();
   const { id, channelAccountId } = payment;
   await recordAnswer(db, id, { ...PAID, amount: 900 }, 'query', now());

@@ -209,7 +209,7 @@ describe('a batch of redeliveries', () => {
     expect(await leaseDelivery(db, second.id, at(5))).toMatchObject({ kind: 'later' });
   });
 
-  test('a batch does not make a delivery due while an attempt of the delivery is running, and a Retry-After has priority over a request for redelivery', async () => {
+  test('a batch does not make a delivery due while the delivery is being attempted, and a redelivery request does not override the Retry-After', async () => {
     const id = await newWaiting({ nextAttemptAt: at(10) });
     await answersAgain(0);
     const batch = await takeWaiting(db, merchantId, 1, at(1));

@@ -276,7 +276,7 @@ describe('an answer that is recorded in full and not counted', () => {
       { state: 'processing' },
       2 * DAY,
     ],
-  ])('because of %s', async (_name, prepare, answer, seconds) => {
+  ])('an answer is recorded in full because of %s', async (_name, prepare, answer, seconds) => {
     const { id } = await newPaying();
     await poll(id, UNPAID, 1);
     await prepare(id);

@@ -360,7 +360,7 @@ describe('the decision about a payment supersedes its undelivered review event',
   });
 });
 
-test('if an operator accepts a payment after the answer "gone" and the money is refunded before the delivery, the success is superseded and the payment stays applied', async () => {
+test('if an operator accepts a payment of a gone order, a full refund supersedes the undelivered success and the payment stays applied', async () => {
   await db.merchant.update({ where: { id: merchantId }, data: { latePayment: 'review' } });
   const payment = await newPending();
   await recordAttempt(db, await deliveryOf(payment), answered('gone'), 0, now());

@@ -60,7 +60,7 @@ test.each([
   ['different orders', (i: number) => `order-${i}`, TRANSACTIONS_AT_ONCE],
   ['one order', () => 'order', 1],
 ])(
-  'while a merchant’s transactions for %s hang, a few of them run, some wait, the remaining ones are refused, and other merchants are served',
+  'while a merchant’s transactions for %s hang, only a limited number of them run or wait, and other merchants are served',
   async (_, orderOf, atOnce) => {
     const { db, start, counts, end } = setUp();
     for (let i = 0; i < 1_000; i++) start('hangs', orderOf(i));

@@ -8,11 +8,14 @@ import { LISTS } from './listed-refunds.ts';
 import { type Facts, type Trade, waitsFor } from './promises.ts';
 import { type ReceivedCallback, UNTROUBLED_SIMULATOR, type World } from './world.ts';
 
-/** A merchant waits at most this long for an answer of the API. After that the request continues unanswered. */
+/**
+ * A merchant waits at most this long for an answer of the API. After that, its next action may begin while the
+ * request continues.
+ */
 const IMPATIENT_MS = 150;
 /**
- * No transaction timeout is shorter than this. If a frozen process exceeds the timeout, it acknowledges
- * nothing.
+ * No transaction timeout is shorter than this. A process that was frozen for longer may answer a callback with 503
+ * instead of acknowledging it.
  */
 const LEDGER_LIMIT_MS = 3_000;
 /** The API may refuse a request with these statuses. Any other status that is not 2xx shows a bug. */
@@ -57,9 +60,9 @@ export class Case {
   readonly #unanswered: Promise<unknown>[] = [];
   /** Violations that were found while the case ran. */
   readonly wrong: string[] = [];
-  /** By idempotency key, the refund that the first answer contained. */
+  /** The refund in the first answer to each idempotency key. */
   readonly #refunds = new Map<string, string>();
-  /** By idempotency key, the payment that the first answer contained. */
+  /** The payment in the first answer to each idempotency key. */
   readonly #keyed = new Map<string, string>();
   /** The amounts that merchants refunded directly at the channel, by out-trade-no. */
   readonly #external = new Map<string, number>();
@@ -68,8 +71,8 @@ export class Case {
   /** Payments whose cancellation the API accepted. */
   readonly #cancelled = new Set<string>();
   /**
-   * The amounts that merchants requested for the order, in the order of the requests. Also the number of
-   * unanswered requests.
+   * All amounts that the merchant requested for the order, oldest first. `#changing` is the number of these requests
+   * without an answer.
    */
   readonly #asked = [AMOUNT];
   #changing = 0;
@@ -161,7 +164,7 @@ export class Case {
     const payment = await this.#attempt(nth);
     if (payment === undefined) return;
     const now = await this.world.now();
-    // If the payer pays later than this after the payment's end, only a callback can report the money.
+    // If the payer pays after the late watch has ended, only a callback can report the money. So all faults end first.
     if (payment.endedAt !== null && payment.endedAt.getTime() + WATCHED_MS < now) await this.untroubled();
     if (!network.paidAt.has(payment.id)) network.paidAt.set(payment.id, now);
     const { status } = await simulator.pay(payment.id, result);
@@ -242,17 +245,16 @@ export class Case {
     const outRefundNo = `elsewhere_${this.#externals}`;
     const { listed, hidden } = this.world.network;
     const lists = payment.channel === LISTS;
-    // This is recorded before the refund is made, because a listing that is read at the same time may already
-    // contain it.
+    // The refund is recorded before it is made, because a listing that is read at the same time may already contain it.
     if (lists) listed.madeElsewhere(outRefundNo, payment.id, amount);
     const given = await this.#channelCall(payment, path, { outRefundNo, amount });
     if (given === undefined) return;
     this.#external.set(payment.id, (this.#external.get(payment.id) ?? 0) + amount);
-    // This refund reduces the money that nodrop can refund, and the trade does not show it yet.
+    // This refund reduces the money that nodrop can refund, but the trade does not show this refund yet.
     if (given.state === 'PROCESSING' && !lists) hidden.add(payment.id);
   }
 
-  /** The bank returns refunded money to the merchant, if the channel reports such returns. */
+  /** The bank returns refunded money to the merchant. Only one of the channels reports such returns. */
   async reverse(nth: number): Promise<void> {
     const payment = await this.#attempt(nth);
     if (payment?.channel !== LISTS) return;
@@ -358,7 +360,7 @@ export class Case {
       this.wrong.push(`a callback was answered ${status}`);
   }
 
-  /** Delivers requests late that were lost on their way to the channel. */
+  /** Delivers the requests that were lost on their way to the channel. */
   async lateRequests(): Promise<void> {
     const { lateRequests } = this.world.network;
     await Promise.all(lateRequests.splice(0).map((arrive) => arrive().catch(() => undefined)));
@@ -371,7 +373,7 @@ export class Case {
     await this.world.simulator.setFaults(UNTROUBLED_SIMULATOR);
   }
 
-  /** @param seconds on the test's clock */
+  /** @param seconds the time to let pass on the test's clock */
   async pass(seconds: number): Promise<void> {
     await this.world.startWorkers();
     // A channel's ledger lags behind for a few seconds at most.
@@ -397,8 +399,8 @@ export class Case {
     await this.releaseCallbacks();
     await this.#decide();
     await this.#comeToAnEnd();
-    // If the callback of a refund at the channel was lost, only the statement or a query finds the refund. So
-    // these payments are queried.
+    // If a refund was made directly at the channel and its callback was lost, only the statement or a query finds it.
+    // So the merchant queries the payments with such refunds.
     const { listed } = this.world.network;
     const unreported = (await this.attempts()).filter(
       ({ id, status }) =>
@@ -461,7 +463,7 @@ export class Case {
     return (await this.#trades()).find((trade) => trade.outTradeNo === outTradeNo);
   }
 
-  /** Reads the rows of both ledgers and the recorded requests. */
+  /** Reads the rows of nodrop's ledger and of the channel's ledger, and the recorded requests. */
   async facts(): Promise<Facts> {
     const { db, env } = this.world;
     const where = { orderId: this.orderId };

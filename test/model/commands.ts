@@ -72,7 +72,7 @@ const hint = onPayment('hint', (order, n) => order.hint(n));
 const queryNow = onPayment('query now', (order, n) => order.queryNow(n));
 const cancelPayment = onPayment('cancel payment', (order, n) => order.cancelPayment(n));
 const cancelOrder = plain('cancel order', (order) => order.cancelOrder());
-/** This includes amounts that the channel may have accepted by mistake. See `otherAmount`. */
+/** One of these amounts may be the amount that the channel accepted by mistake. See `otherAmount`. */
 const changeAmount = fc
   .constantFrom(AMOUNT, AMOUNT + 7, AMOUNT - 1, 2500)
   .map((amount) => new Step(`change amount(${amount})`, (order) => order.changeAmount(amount)));
@@ -401,7 +401,7 @@ export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
     ...[closesInVain, create, answers, cancelOrder, answers, passOf(600)],
     ...[lossOf('refund', 'request lost'), firstPays, passOf(60), sweep, passOf(30), partElsewhere],
   ),
-  // For a channel that lists refunds. It forgets the idempotency key of a refund whose request got no answer.
+  // A channel that lists refunds forgets the idempotency key of a refund whose request got no answer.
   ...several(
     2,
     opening(
@@ -415,8 +415,8 @@ export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
       passOf(1900),
     ),
   ),
-  // For a channel that lists refunds. Others refund a part while nodrop's refund request is in flight, and the
-  // bank returns some of the refunded money.
+  // At a channel that lists refunds, others refund a part while nodrop's refund request is in flight. After that, the
+  // bank may return some of the refunded money.
   opening(
     ...[createListed, answers, firstPays, passOf(12), lossOf('refund', 'request lost'), refundOfAll, answers],
     ...[passOf(30), partElsewhere, fc.oneof(reverse, untroubled), passOf(120)],

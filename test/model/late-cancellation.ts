@@ -1,14 +1,14 @@
 import * as wf from '@temporalio/workflow';
 
 /**
- * Works around two faults of the time-skipping server that stop the workflow and the server's clock forever.
- * First, a worker's answer may cancel an activity just when the activity completes. The server then no longer
- * knows the activity and refuses the whole answer. Second, a workflow may close during an attempt, and the end
- * of the attempt is then never processed. A real server handles both cases. With this interceptor, the workflow
- * continues immediately, as usual. The server gets the cancellation later, and after that it gets the end of
- * the workflow. No time is skipped while an attempt runs, and no attempt takes as long as this delay. An
- * attempt that was given to a stopping worker does not end either, because the server does not time out an
- * activity whose cancellation is requested.
+ * Each cancellation of an activity reaches the server after this delay, in ms. The delay avoids faults of the
+ * time-skipping server that stop the workflow and the server's clock forever. First, if an activity completes just
+ * when a worker's answer cancels it, the server no longer knows the activity and refuses the whole answer. Second, if
+ * a workflow closes during an attempt, the server never processes the end of the attempt. Third, the server does not
+ * time out an activity whose cancellation is requested, so an attempt that was given to a stopping worker never ends.
+ * A real server handles the first two cases. The workflow code continues immediately, as usual, but the workflow
+ * closes only after its attempts. No time is skipped while an attempt runs, and every attempt is shorter than this
+ * delay.
  */
 const LATER_MS = 77_300;
 

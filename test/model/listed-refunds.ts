@@ -29,8 +29,8 @@ interface Made {
 }
 
 /**
- * Changes how the simulator treats refunds. It accepts queries only by its own refund ids, lists the refunds of
- * a trade instead of their sum, forgets idempotency keys, waits for people, and reverses refunds.
+ * Changes how the simulator treats refunds. The simulator then accepts queries only by its own refund ids, lists the
+ * refunds of a trade instead of their sum, forgets idempotency keys, waits for people, and reverses refunds.
  */
 export class ListedRefunds {
   /** While this is true, refunds wait for a person. */
@@ -67,7 +67,7 @@ export class ListedRefunds {
   }
 
   /**
-   * The bank returns the money of one succeeded refund, if a refund has succeeded.
+   * The bank returns the money of one succeeded refund to the merchant. If no refund has succeeded, nothing happens.
    * @param isDone whether a refund has succeeded
    */
   async reverseOne(outTradeNo: string, isDone: (simulated: string) => Promise<boolean>): Promise<void> {

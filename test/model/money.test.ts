@@ -22,7 +22,10 @@ interface Plan {
   readonly runs: number;
 }
 
-/** Distributes the requested cases over the lanes. To reproduce a failure, one case of one seed is run. */
+/**
+ * Distributes the requested cases over two lanes, which run at the same time. To reproduce a failure, only one lane
+ * runs.
+ */
 function planOf(seed: number, runs: number): readonly (readonly Plan[])[] {
   if (NODROP_MODEL_PATH !== undefined) return [[{ seed, runs }]];
   const first = Math.ceil(runs / 2);
@@ -73,8 +76,8 @@ async function runCase(world: World, ...[given, opening, steps]: CaseOf): Promis
   return [...order.wrong, ...checkPromises(facts)];
 }
 
-// This process contains the workers, the API and the simulator, and the freezer stops it. The servers that they
-// use keep running.
+// The freezer stops only this process, which contains the workers, the API and the simulator. The servers that they use
+// keep running.
 if (NODROP_MODEL_FREEZE !== undefined) afterAll(freezeEachMinute(process.pid, Number(NODROP_MODEL_FREEZE)));
 
 let starting: Promise<unknown> = Promise.resolve();

@@ -40,8 +40,8 @@ export interface Facts {
   /** The amounts that merchants requested for the order, in minor units. */
   readonly asked: readonly number[];
   /**
-   * Trades whose true state a query did not report completely. If the trade does not explain a refusal, an
-   * operator must decide.
+   * Trades whose true state a query did not report completely. nodrop may then not see why the channel refuses a
+   * refund, so an operator must decide.
    */
   readonly hidden: ReadonlySet<string>;
   /** The ids of payments and refunds that the API reported as created. */

@@ -126,7 +126,7 @@ export class Network {
   /** The refunds of the channel that lists its refunds. */
   readonly listed = new ListedRefunds();
 
-  /** Ends all faults. Messages that are held or lost stay so. */
+  /** Ends all faults, but does not deliver messages that are held or were lost. */
   heal(): void {
     this.losses = untroubled();
     this.temporal = 'none';
@@ -265,8 +265,8 @@ const untroubled = (): Record<Call, Loss> => ({
 });
 
 /**
- * The pause between two checks whether all parts wait, and the number of these checks between two checks of
- * progress.
+ * The pause between two checks whether all parts wait. After each `CALM_LOOKS_A_LOOK` of these checks, the progress
+ * is checked too.
  */
 const CALM_EVERY_MS = 5;
 const CALM_LOOKS_A_LOOK = 200;
@@ -277,8 +277,9 @@ const LOOK_EVERY_MS = 1_000;
  */
 const STILL_LOOKS = 10;
 /**
- * The same limit while work is left. If a worker stops just when it is given an attempt, the attempt is lost
- * until its timeout, which is at most 60 s. Until then the server skips no time.
+ * While work is left, the clock counts as stopped only after this many checks. If a worker stops just when it is
+ * given an attempt, the attempt is lost until its timeout, which is at most 60 s. Until then the server skips no
+ * time.
  */
 const PATIENT_LOOKS = 120;
 /** If work continues for this many checks without a pause in which time can pass, it counts as endless. */

@@ -65,7 +65,7 @@ export function flood(
       server ??= ours();
       answer += data.toString('latin1');
     });
-    // When its grace period ends, the server resets the connection, because the client is still sending.
+    // The server resets the connection at the end of its grace period, because the client is still sending.
     socket.on('error', () => undefined);
     socket.on('close', () => resolve({ answer, read: server?.bytesRead ?? 0 }));
   });

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /**
- * `freezer.mjs PID SECONDS` freezes the process PID for this many seconds of each minute. It ends when that
- * process ends or when its own stdin is closed. When it ends, the process PID is running.
+ * `freezer.mjs PID SECONDS` freezes the process PID for this many seconds of each minute. It ends when that process
+ * ends or when its own stdin is closed. Before it ends, it lets the process PID run again.
  */
 const [pid, seconds] = process.argv.slice(2).map(Number);
 const over = new AbortController();

@@ -32,7 +32,7 @@ export async function startTied(command: readonly string[]): Promise<TiedProcess
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   await once(child, 'spawn');
   const closePipe = () => void child.stdin.destroy();
-  // If the server ends first, the process that watches the pipe is still running.
+  // If the server ends first, the process that watches the pipe is still running, and closing the pipe ends it.
   void ended.then(closePipe);
   return {
     pid: Number(child.pid),

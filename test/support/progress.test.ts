@@ -4,8 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, onTestFinished, test } from 'vitest';
 import { eventually, unlessOutOfTime, watch } from './progress.ts';
 
-// Tests how long `eventually` waits. It counts how many times it has checked the condition, however long each
-// check takes.
+// Tests how long `eventually` waits. `eventually` counts its checks of the condition, and not the time that the checks
+// take.
 
 const NO_CHANGE_MS = 2_000;
 

@@ -76,8 +76,8 @@ export function watch(it: Watched): () => void {
 /**
  * Calls `condition` until it returns something other than undefined or false. An assertion error means "not
  * yet". Any other error fails the test.
- * @param noChangeMs gives up when no watched state changes for this long, counted in checks of 50 ms. A slow
- *   check counts as one, and no check counts while a watched process is stopped.
+ * @param noChangeMs the time without a change of a watched state after which this function gives up. It is counted
+ *   in checks of 50 ms. A slow check counts as one, and no check counts while a watched process is stopped.
  * @throws Error with the last state
  */
 export async function eventually<T>(

@@ -10,9 +10,9 @@ import {
 } from '../../src/domain/channel.ts';
 
 /**
- * A channel that can be queried only by its own ids, as Stripe, PayPal, Adyen and Mollie can. It keeps trades
- * and all calls in memory. While an idempotency key is valid, a repeated create with the same out-trade-no
- * returns the same trade. After that, it makes a second trade.
+ * A channel that can be queried only by its own ids, as Stripe, PayPal, Adyen and Mollie can. It keeps trades and all
+ * calls in memory. While an idempotency key is valid, a repeated create with the same out-trade-no returns the same
+ * trade. After the key has expired, a repeated create makes a second trade.
  */
 export class ReferenceChannel {
   readonly declaration: ChannelDeclaration;

@@ -84,7 +84,7 @@ export async function queryOnce(url: string, sql: string): Promise<Record<string
 /**
  * Ends this many connections to the database as they appear, whatever they are doing. Stops early when `isOver`
  * returns true.
- * @param name ends only connections with this application name
+ * @param name if given, only connections with this application name are ended
  */
 export async function endConnections(
   url: string,
@@ -233,7 +233,7 @@ export async function timeSkippingEnvironment(
 ): Promise<TestWorkflowEnvironment> {
   const port = await freePort();
   const environment = await startEnvironment([launcher, String(port)], port, (address) =>
-    // biome-ignore lint/complexity/useLiteralKeys: private. The SDK connects to a server that runs, or skips time.
+    // biome-ignore lint/complexity/useLiteralKeys: private. No public function connects and also skips time.
     TestWorkflowEnvironment['create']({
       server: { type: 'existing' },
       address,

@@ -24,7 +24,7 @@ const IN_TIME_MS = CREATE_ATTEMPT_MS - 2_000;
 describe.each([
   ['the time-skipping server', timeSkippingEnvironment],
   ['a real server', () => realEnvironment()],
-])('with %s of Temporal', (_, environment) => {
+])('a payment that expires while its trade is being created, with %s of Temporal', (_, environment) => {
   let creates = 0;
   let onCreate: (() => Promise<void>) | undefined;
   let onLate: (() => void) | undefined;
@@ -133,7 +133,7 @@ describe.each([
     expect(endedAt?.getTime()).toBeGreaterThanOrEqual(lastBegan + CREATE_ATTEMPT_MS);
   });
 
-  test('if the channel does not answer the request to create the trade before the expiry and creates no trade, the payment is closed', async () => {
+  test('if the request to create the trade gets no answer before the expiry and creates no trade, the payment is closed', async () => {
     let isOver = () => {};
     const payment = await ended(async () => {
       isOver();
@@ -179,7 +179,7 @@ describe.each([
     ['', false],
     [' with a message meanwhile', true],
   ])(
-    'if a create request that is in flight at the expiry%s creates the trade later, the trade is closed',
+    'if a create request is in flight at the expiry%s and creates the trade later, the trade is closed',
     async (_, isTold) => {
       const { payment, trade } = await unlessOutOfTime(
         CREATE_ATTEMPT_MS,

@@ -61,7 +61,7 @@ describe('a channel that forgets idempotency keys after 24 h', () => {
     );
   });
 
-  test('if a refund appears in the second of the two lists, it is not requested again', async () => {
+  test('if the second list that nodrop reads contains the refund, nodrop does not request it again', async () => {
     const payment = await h.newPaid();
     book.forgetsAfterS = HOUR;
     book.losesRequests = true;
@@ -105,7 +105,7 @@ describe('a channel that stores a failure under the idempotency key of a refund'
     expect(book.of(payment.id)).toHaveLength(1);
   });
 
-  test('if the refund fails under two keys, it needs a person, and it ends when an operator refunds the money at the channel', async () => {
+  test('a refund that failed under two keys waits for an operator, and ends when the operator refunds the money at the channel', async () => {
     const payment = await h.newPaid();
     book.storesFailures = true;
     const refund = await h.refund(payment);

@@ -93,7 +93,7 @@ describe('a dispute', () => {
   );
 
   test.each(['not stored', 'stored', 'stored and met'])(
-    'if the channel refuses a refund because of a dispute (refusal %s under its key) and the dispute is lost, the refund ends',
+    'if the channel refuses a refund because of a dispute (refusal: %s) and the dispute is lost, the refund ends',
     async (how) => {
       const payment = await h.newPaid();
       book.keepsRefusals = how !== 'not stored';

@@ -42,7 +42,7 @@ test('if an external refund was attributed to an open refund of nodrop, the exte
   ]);
 });
 
-test('if the row of a processing refund is lost and the refund is recorded as external, a repeated request for the refund does not count it twice', async () => {
+test('if a processing refund whose row was lost is recorded as external, a repeated request does not count the refund twice', async () => {
   const payment = await h.newPaid();
   const { merchantId, id: paymentId } = payment;
   const id = requestedRefundId({ merchantId, paymentId, idempotencyKey: 'lost-6', amount: 400 });
@@ -162,7 +162,7 @@ test('a query records each refund that was made at the channel only once, and an
   expect(await h.orderStatus(payment)).toBe('refunded');
 });
 
-test('a callback can report a refund that was made at the channel, and such a refund in the first answer reduces the refund that is due', async () => {
+test('a refund at the channel is recorded from a callback, and reduces the refund that is due if the first answer reports it', async () => {
   const payment = await h.newPaid();
   const trx = { channelPaymentId: 'trx', refundedAmount: 400 };
   // If an answer reports a wrong total amount of the trade, nodrop does not trust the refunds in this answer.

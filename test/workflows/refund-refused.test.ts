@@ -115,7 +115,7 @@ test('if the channel refuses a refund of a recovered order, an attention is rais
   expect(await h.row(second.id)).toMatchObject({ attention: 'order_conflict' });
 });
 
-describe('if the channel refuses to refund all remaining money because a part was refunded at the channel', () => {
+describe('the channel refuses to refund all remaining money, because a part was refunded at the channel', () => {
   /**
    * Starts a refund's workflow as the sweep does.
    * @returns the refund's row after the workflow has ended

@@ -16,7 +16,7 @@ afterAll(async () => {
   await env?.teardown();
 });
 
-test("slow steps of the sweep do not delay the steps of other lanes, and a failed step is only reported in the sweep's result", async () => {
+test("slow steps of the sweep do not delay steps that run in parallel, and a failed step is only reported in the sweep's result", async () => {
   const ran: string[] = [];
   let othersDone = () => {};
   const others = new Promise<void>((resolve) => {

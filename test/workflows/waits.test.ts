@@ -89,7 +89,7 @@ const settled = async (payment: Payment) => {
 };
 
 test.each([0, 1, 2])(
-  'a callback settles the payment while %i requests to renew its next action wait, because the channel has no worker',
+  'a callback settles the payment even while %i requests to renew the next action wait for a worker of the channel',
   async (count) => {
     const one = await unserved();
     const { waiting } = await renewals(count, one);

@@ -2,7 +2,7 @@ import { fen, toYuan } from './money.ts';
 
 /** The Alipay double's own books. They have the actual state at Alipay, which may differ from what was reported. */
 
-/** A refusal in the form in which Alipay answers it. */
+/** A refusal by Alipay, with the code and the sub-code of its answer. */
 export class Refused extends Error {
   readonly code: string;
   readonly subCode: string;
@@ -48,7 +48,10 @@ export class Books {
   balanceIsLow = false;
   /** How far the double's clock is ahead of the real time. */
   offsetMs = 0;
-  /** How much further the clock of trades and refunds is ahead. Requests are signed with the real time. */
+  /**
+   * The clock of trades and refunds is ahead of the double's clock by this many ms. Signatures use the double's
+   * clock.
+   */
   bookOffsetMs = 0;
   #nth = 0;
 
@@ -134,7 +137,7 @@ export class Books {
   }
 
   /**
-   * @returns whether money has moved
+   * @returns true if this request moved money; false if it repeats an earlier refund
    * @throws Refused
    */
   refund(trade: BookedTrade, no: unknown, yuan: unknown): boolean {

@@ -2,7 +2,7 @@ import { type BookedTrade, type Books, beijing, epoch, Refused } from './books.t
 import { toYuan } from './money.ts';
 import type { Keys, Oracle } from './oracle.ts';
 
-/** The gateway of the Alipay double. The oracle verifies every request and signs every answer. */
+/** The gateway of the Alipay double. python-alipay-sdk verifies every request and signs every answer. */
 
 export type Content = Record<string, unknown>;
 
@@ -12,7 +12,7 @@ export interface Request {
   readonly appId: string;
 }
 
-/** The largest difference between a request's time and the double's clock. */
+/** The largest accepted difference between a request's time and the double's clock. */
 const CLOCKS_APART_MS = 15 * 60_000;
 
 export class Gateway {
@@ -21,7 +21,7 @@ export class Gateway {
   readonly #keys: Keys;
   /** The applications for which certificate mode is set at the platform. */
   readonly withCertificates = new Set<string>();
-  /** The gateway calls this function for each refund, in addition to its answer. */
+  /** The gateway calls this function for each refund that moved money. */
   onRefund: (trade: BookedTrade, no: string) => void = () => {};
   codeUrl = '';
 

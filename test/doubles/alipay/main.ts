@@ -178,7 +178,7 @@ const COMMANDS: Record<string, (given: never) => unknown> = {
     };
   },
   ledger: () => books.ledger(),
-  /** A notification about the trade with changed parameters. It is signed in Alipay's name. */
+  /** Returns a signed notification about the trade, with the given changes to its parameters. */
   notification: async (given: { changes?: Record<string, string>; appId: string; outTradeNo: string }) => {
     const trade = books.find(given.appId, given.outTradeNo);
     return { body: await notifier.write({ ...notifier.params(trade), ...given.changes }) };

@@ -2,7 +2,7 @@ import { type BookedTrade, type Books, beijing } from './books.ts';
 import { toYuan } from './money.ts';
 import type { Oracle } from './oracle.ts';
 
-/** Sends notifications. The oracle signs them. Each notification is repeated until it is acknowledged. */
+/** Sends notifications. python-alipay-sdk signs them. Each notification is repeated until it is acknowledged. */
 
 export type Fate = 'delivered' | 'lost' | 'held' | 'doubled';
 

@@ -14,8 +14,8 @@ export interface AlipayDouble {
 }
 
 /**
- * The folder of the double's oracle. It is undefined if `npm test` could not obtain the oracle. `npm test` has then
- * reported that.
+ * The folder of python-alipay-sdk, or undefined if `npm test` could not obtain the library. In that case, `npm test`
+ * has reported the failure.
  */
 export const oracleFolder = (): string | undefined =>
   lookUpPaymentLibrary('python-alipay-sdk', toolSettings().cacheDir);

@@ -12,7 +12,7 @@ const CURRENCIES =
   'AED AUD BRL CAD CHF CZK DKK EUR GBP HKD HUF ILS ISK JPY MXN MYR NOK NZD PHP PLN RON SEK SGD THB TWD USD ZAR'.split(
     ' ',
   );
-/** This is the example on Mollie's page about errors. */
+/** The double refuses this amount and higher amounts, as in the example on Mollie's page about errors. */
 const TOO_MUCH_FROM = 1_000_000_000;
 const METADATA_AT_MOST_BYTES = 1_024;
 const PAGE_AT_MOST = 250;

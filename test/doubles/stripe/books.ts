@@ -59,11 +59,11 @@ export interface Webhook {
   readonly types: readonly string[] | undefined;
 }
 
-/** The result of what the payer does: see `pay`. */
+/** The result of the payer's action. `pay` explains the values. */
 export type Outcome = 'paid' | 'processing' | 'declined' | (typeof NEXT_ACTIONS)[number];
 /**
- * The next actions that the payer carries out elsewhere and later, from Stripe's page about payment intents. The last
- * of these actions takes place in the form.
+ * The next actions on Stripe's page about payment intents that the payer carries out elsewhere and later. Only the
+ * last action takes place in the form.
  */
 export const NEXT_ACTIONS = [
   'boleto_display_details',

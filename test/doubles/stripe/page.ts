@@ -30,7 +30,7 @@ const show = (name: string, said: string): Answer => ({
 
 const escaped = (text: string) => text.replace(/[&<>"']/g, (sign) => `&#${sign.codePointAt(0)};`);
 
-/** The part of Stripe.js that the cashier page calls. When the payer confirms, it pays at the double. */
+/** The part of Stripe.js that the cashier page calls. When the payer confirms, this script pays at the double. */
 const SCRIPT = `
 window.Stripe = (publishableKey) => ({
   elements: ({ clientSecret }) => ({

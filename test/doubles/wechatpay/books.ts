@@ -38,7 +38,7 @@ export interface Refund {
   readonly order: Order;
   readonly outRefundNo: string;
   readonly amount: number;
-  /** This address replaces the address that is set at the merchant platform. */
+  /** If set, refund callbacks go to this address instead of the address that is set at the merchant platform. */
   readonly notifyUrl: string | null;
   readonly createdAt: number;
   status: string;
@@ -54,15 +54,15 @@ export class Books {
   readonly merchants = new Map<string, Merchant>();
   readonly orders = new Map<string, Order>();
   readonly refunds = new Map<string, Refund>();
-  /** The platform keys with certificates. The last key is the newest, and signs. */
+  /** The platform keys with certificates. The last key makes the signatures. */
   platform: CertifiedKey[] = [];
   /** The keys that sign in public-key mode. */
   publicKeys = new Map<string, CertifiedKey>();
   /** How far the double's clock is ahead of the real time. */
   clockOffsetMs = 0;
   /**
-   * How much further the clock of orders and refunds is ahead. Requests, answers and callbacks are signed with the
-   * real time.
+   * The clock of orders and refunds is ahead of the double's clock by this many ms. Signatures use the double's
+   * clock.
    */
   bookOffsetMs = 0;
   refundsBecome = 'SUCCESS';

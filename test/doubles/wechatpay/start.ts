@@ -22,8 +22,8 @@ export interface WechatpayDouble {
 }
 
 /**
- * The folder of the library that makes signatures. It is undefined if `npm test` could not obtain the library. `npm
- * test` has then reported that.
+ * The folder of the library that makes signatures, or undefined if `npm test` could not obtain the library. In that
+ * case, `npm test` has reported the failure.
  */
 export const oracleFolder = (): string | undefined =>
   lookUpPaymentLibrary('wechatpayv3', toolSettings().cacheDir);
