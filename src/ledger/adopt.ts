@@ -234,8 +234,8 @@ const isUsable = (one: ChannelAccount, { account, mode }: WantedTrade): boolean 
   one.disabledAt === null && one.mode === mode && (account !== undefined || one.isMerchantDefault);
 
 /**
- * If the request names no account, every account counts. The request is then a repetition if a payment has adopted the
- * trade at any account.
+ * Returns the payment with which this order has already adopted the trade. If the request names no account, the payment
+ * may be at any account of the merchant at the channel.
  */
 async function findAdopted(
   db: LedgerClient,

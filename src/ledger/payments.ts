@@ -430,7 +430,8 @@ export async function settlePayment(
     // The order's row decides first. With an HTTP order service, that service has the final decision.
     const isPending = isApplied && mustBeTold;
     const orderUpdate = isPending ? 'pending' : decision.orderUpdate;
-    // The code above can replace the state in the channel's answer. If it did, the answer counts as a different answer.
+    // The code above can replace the state in the channel's answer. If the new state differs from the payment's last
+    // recorded state, it counts as a different answer of the channel.
     const taken =
       answer.state === payment.channelState
         ? { changes: {}, notes: [] }

@@ -166,8 +166,8 @@ export async function recordRefusal(
   const others = await promised(tx, payment.id, id);
   const isExplained = isMore || others + refund.amount > (payment.receivedAmount ?? 0n);
   await oweInItsPlace({ ...locked, payment }, failed, isExplained, now);
-  // An earlier refund may have been refused because of refunds made at the channel. This refund may have hidden that
-  // reason while it was open, because the trade's sum could have contained this refund.
+  // An earlier refund may have been refused because of refunds made at the channel. While this refund was open, nodrop
+  // could not detect that reason, because the trade's refunded sum could have contained this refund.
   const after = isExplained ? await oweExplainedLate({ ...locked, payment }, now, id) : payment;
   newEvents.push({ type: 'refund.failed', refundId: id });
   await reviewAttention(tx, after, now);
@@ -352,8 +352,8 @@ async function writeAnswer(
       return written;
     }
     case 'processing': {
-      // This update does not set `askedAt`. If nodrop found the refund at the channel before it requested it, the
-      // refund may be on record as external.
+      // This update leaves `askedAt` null if nodrop found the refund at the channel before it requested the refund.
+      // Such a refund may also be on record as an external refund.
       const written = await write(`${said}: the channel is processing it.`, {
         ...(await has(answer)),
         status: 'processing',

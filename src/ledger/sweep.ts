@@ -134,8 +134,8 @@ export async function postponePayment(
 const LOOKED_AGAIN_WITHIN_MS = 30 * 24 * 3_600_000;
 
 /**
- * Lists the refunds that the sweep must examine. These refunds were never requested from the channel, or their
- * workflow makes no progress, or they succeeded long enough ago for their second check.
+ * Lists the refunds that the sweep must examine. These refunds were never requested from the channel, or their workflow
+ * makes no progress, or they succeeded some days ago and are due for their later check.
  */
 export async function takeStuckRefunds(
   db: LedgerClient,
