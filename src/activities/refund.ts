@@ -216,8 +216,9 @@ export function refundChannelActivities(deps: ActivityDeps) {
 
   /**
    * Records the channel's answer. If the answer settles the refund, the trade is queried first, and both answers are
-   * recorded together. The query has two reasons: while this refund was open, reports of other refunds were attributed
-   * to it, and nothing queries the trade later. If the query of the trade fails, the refund is not settled.
+   * recorded together. The trade is queried for two reasons. While this refund was open, reports of other refunds were
+   * attributed to it. In addition, nothing queries the trade later. If the query of the trade fails, the refund is not
+   * settled.
    * @throws ChannelError
    */
   const record = async (row: RowWithTrade, said: answers.RefundReport): Promise<RefundSnapshot> => {
@@ -311,8 +312,8 @@ export function refundChannelActivities(deps: ActivityDeps) {
       const isToAsk = known === undefined || known.state === 'unknown_refund' || known.state === 'ask_again';
       return await recordAsked(row, isToAsk ? await ask(row) : known);
     }
-    // The checks above may have changed the refund's row: its amount may be smaller, nothing may be left to refund, or
-    // its key may be new.
+    // Looking for the refund at the channel may have changed the refund's row. The amount may be smaller, nothing may
+    // be left to refund, or the key may be new.
     const looked = { ...(await load(row.id)), trade: row.trade };
     if (isOver(looked)) return toRefundSnapshot(looked, looked.payment);
     // The query of the trade may have reported a dispute.

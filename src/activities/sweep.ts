@@ -160,8 +160,8 @@ export function sweepActivities({
 
   const wake = (why: string) => async (payment: Payment) => {
     const isUnsettled = payment.status !== 'succeeded' && isMoney(recordedAnswer(payment));
-    // The recorded money is settled first, because this does not need Temporal. If settling fails, the payment's
-    // workflow is still woken below.
+    // The recorded money is settled first, because this does not need Temporal. If settling fails, the sweep wakes the
+    // payment's workflow anyway.
     const [settled] = await Promise.allSettled([isUnsettled ? settleInstead(payment) : undefined]);
     const state = await stateOf(paymentWorkflowId(payment.id));
     // The payment may be settled already and its workflow ended, because an earlier sweep may have settled the

@@ -69,7 +69,7 @@ export function stillHolds(
     case 'refund.failed':
     case 'refund.reversed':
       return pays(payment) || !pays(told);
-    // A conflict is final.
+    // A conflict is final, so its event never becomes untrue.
     case 'payment.conflict':
       return true;
   }

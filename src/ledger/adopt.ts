@@ -68,8 +68,8 @@ export async function findAdoptable(
     return await look(db, adapter, merchantId, order, wanted, now, ask, names);
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
-    // This request may have been refused because a concurrent identical request adopted the trade after the check
-    // above.
+    // A concurrent identical request may have adopted the trade after this request checked for that. In this case the
+    // function returns that payment instead of the refusal.
     const accounts = await accountsFor(db, merchantId, wanted);
     const known = await findAdopted(db, accounts, order.id, names);
     if (known === null) throw error;

@@ -76,7 +76,7 @@ export async function changeOrder(
   });
 }
 
-/** The columns whose values would change. */
+/** Returns the new values of the columns that differ from the stored order. */
 function differing(order: Order, { amount, subject, metadata, expiresInSeconds }: OrderChange) {
   const expiresAt =
     expiresInSeconds === undefined

@@ -119,7 +119,7 @@ export async function recordListed(
     const amount = BigInt(entry.amount);
     const row = adopted.get(entry.id) ?? externals.find((row) => row.channelRefundId === entry.id);
     if (row === undefined) {
-      // This listed refund may be part of a sum that is already recorded.
+      // The listed refund may be part of an external refund that was inferred from a sum and is already recorded.
       if (given.isOld && unlisted.length > 0) continue;
       const { id: channelRefundId, state } = entry;
       payment = await insertExternal(at(), { amount, state, channelRefundId }, now);
@@ -135,7 +135,8 @@ export async function recordListed(
       isFreed = true;
     }
   }
-  // Before the changes above, other refunds may have left no money for the losses of disputes. Now there may be money.
+  // Other refunds may have left too little money to record all losses of disputes. The list may have freed money for
+  // them.
   payment = await recordLosses(at(), now);
   if (unlisted.length > 0 && payment.attention === null && payment.orderUpdate === 'applied')
     payment = await showReversed(tx, payment, now);

@@ -475,8 +475,8 @@ export async function settlePayment(
     const toCancel = isApplied ? othersToCancel(others) : [];
     const toGiveBack = isApplied ? othersToGiveBack(order, others) : [];
     const isAlone = toCancel.length === 0 && toGiveBack.length === 0 && !hasLosses(payment);
-    // The code below this return handles only money that does not pay the order, that was refunded, or that belongs
-    // to other payments.
+    // If the money pays the order, none of it was refunded or lost, and no other payment of the order is affected,
+    // nothing is left to do.
     if (isApplied && isAlone && !reportsRefunds(said)) {
       const snapshot = toSnapshot(settled.payment, now);
       return { snapshot, cancelled: [], refund: null, mayTell: hasPendingDelivery || mustBeTold };

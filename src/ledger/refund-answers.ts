@@ -152,8 +152,8 @@ export async function recordRefusal(
   const { id } = refund;
   // The refund's row must be locked before the payment's row.
   await tx.refund.update({ where: { id }, data: { unknownSince: null, settledAt: now } });
-  // The trade's refunded sum does not contain this refund. At this point the refund must still count as open. Otherwise
-  // an attention could be raised that the code below clears again.
+  // The trade's refunded sum does not contain this refund. `recordTrade` runs while the refund still counts as open.
+  // Otherwise it could raise an attention that would be cleared again immediately.
   const seen = trade === undefined ? locked.payment : await recordTrade(locked, trade, now, id);
   const failed = await tx.refund.update({ where: { id }, data: { status: 'failed', failure: reason } });
   const said = `Refund ${id} of ${amountText(refund.amount, refund.currency)} failed: ${reason}`;

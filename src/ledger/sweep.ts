@@ -128,8 +128,8 @@ export async function postponePayment(
 }
 
 /**
- * If the later check of a refund was due longer ago than this time, the refund was settled by an old release that made
- * no such check.
+ * The sweep leaves out a refund whose later check has been overdue for longer than this time. Such a refund was settled
+ * by an old release that made no later checks.
  */
 const LOOKED_AGAIN_WITHIN_MS = 30 * 24 * 3_600_000;
 

@@ -183,8 +183,8 @@ class PaymentRun {
       {
         onMissing: (why, nextLookAt) => this.#showMissing(why, nextLookAt),
         messages: () => this.#messagesReceived,
-        // Cancellations and updates are not checked here. A requested cancellation is in the ledger, and a waiting
-        // update prevents continue-as-new anyway.
+        // This condition need not check for cancellations and updates. A requested cancellation is in the ledger, and a
+        // waiting update prevents continue-as-new anyway.
         mayRenew: () =>
           this.#due === undefined && this.#ofKind('callback').length === 0 && !this.#mayStillBeCreated(),
         renew: () => this.#renew(),
