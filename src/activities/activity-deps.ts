@@ -6,15 +6,15 @@ import type { PaymentWorkflows } from '../temporal/payment-workflows.ts';
 export interface ActivityDeps {
   readonly db: LedgerClient;
   readonly channels: ReadonlyMap<string, ChannelAdapter>;
-  /** The API's address as channels and payers reach it, without a trailing slash. */
+  /** The API's public address, which channels and payers use. It has no trailing slash. */
   readonly publicUrl: string;
   /**
-   * The value of NODROP_SECRET. It derives the client token in the URL to which the wallet returns the payer, see
-   * src/client-token.ts.
+   * The value of NODROP_SECRET. nodrop derives the client token from it (see src/client-token.ts). The URL to which the
+   * wallet returns the payer contains that token.
    */
   readonly secret: string;
   /**
-   * If an order service answers for this long that it does not know an order, the order counts as gone.
+   * An order counts as gone after its order service has answered for this time that it does not know the order.
    * @default a day
    */
   readonly orderUnknownForMs?: number;

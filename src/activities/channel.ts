@@ -32,8 +32,8 @@ import { withoutPayer } from './without-payer.ts';
 /** The attention `channel_unreachable` is raised if the channel gives no readable answer for this long. */
 const UNREACHABLE_ALARM_MS = 5 * 60_000;
 /**
- * After a query has searched the channel's listing without success, a close does not search the listing again for this
- * time.
+ * If a query has searched the channel's listing without success within this time, a close does not search the listing
+ * again.
  */
 const LISTING_COUNTS_FOR_MS = 60_000;
 /** The first retry delay after a query without a readable answer. */
@@ -45,7 +45,7 @@ export interface PollInput {
   readonly startedAt: number;
   /** The waits between the queries, in ms. */
   readonly waits: readonly number[];
-  /** The first queries, up to this number, are recorded as caused by a hint. */
+  /** The number of queries, from the first one on, that are recorded as caused by a hint. */
   readonly hintQueries: number;
   /**
    * After the last of `waits`, queries continue at this interval, in ms, while the channel reports "processing". Null
@@ -245,8 +245,8 @@ export function channelActivities(deps: ActivityDeps) {
         }
         const trade = await newTradeOf(payment, adapter, known);
         // The steps above can be slow, so the payment may have expired meanwhile. No request may begin after the
-        // expiry, because the limit CREATE_ATTEMPT_MS does not hold for such a request. The code throws instead of
-        // ending the payment, because by the clock of another process there may still be time for a retry.
+        // expiry, because the workflow expects every attempt to have ended CREATE_ATTEMPT_MS after it. The code throws
+        // and does not end the payment, because by the clock of another process there may still be time for a retry.
         if ((await now()) >= payment.expiresAt)
           throw new Error('the payment expired before its trade was created');
         const created = await adapter.createTrade(accountOf(payment), trade, cancellationSignal());
@@ -310,8 +310,9 @@ export function channelActivities(deps: ActivityDeps) {
         after.status !== before.status ||
         after.attention !== before.attention ||
         isProcessing !== (before.channelState === 'processing') ||
-        // The payment was queried because the channel was processing the trade. The channel no longer processes it, so
-        // the trade must be created. An earlier attempt may already have recorded that change.
+        // A payment with the status `created` is queried only while the channel processes its trade. Once the channel
+        // no longer does, the workflow must create the trade. This condition does not use `before`, because an earlier
+        // attempt of this activity may have recorded the change.
         (after.status === 'created' && !isProcessing) ||
         (input.whileProcessingEveryMs !== null && !isProcessing) ||
         (input.whileProcessingEveryMs === null &&

@@ -250,8 +250,8 @@ const isAwaited = ({ event, payment }: deliveries.DeliveryRow): boolean =>
   isDeliveredByPayment(event.type, payment.orderUpdate);
 
 /**
- * Returns how many ms after `at` the alarm about a failing delivery is due. Null if the alarm is already due. The order
- * service has not agreed since the time `since`.
+ * Returns how many ms after `at` the alarm about a failing delivery is due. Null if the alarm is already due.
+ * @param since the time since which the order service has not agreed, epoch ms
  */
 function alarmIn(since: number, at: Date): number | null {
   const left = since + DELIVERY_ALARM_MS - at.getTime();

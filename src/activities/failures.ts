@@ -65,7 +65,7 @@ export function orderServiceDidNotAgree(lastAnswer: string, delayMs: number): Ap
 
 /**
  * Makes the failure for an internal error of nodrop.
- * @param what the work that nodrop could not do
+ * @param what names the work that nodrop could not do
  * @param delayMs the retry delay; if absent, the retry policy decides.
  */
 export function ownTrouble(

@@ -49,7 +49,7 @@ const knownOf = ({ id, attempt, channelRefundId }: Refund): KnownRefund => ({
   channelRefundId,
 });
 
-/** Makes an answer about one of nodrop's refunds from the refund's entry in the channel's list. */
+/** Converts a refund's entry in the channel's list to an answer about that refund. */
 function answerOf({ id: channelRefundId, outRefundNo, amount, state }: ChannelRefund): answers.RefundReport {
   const named = { channelRefundId, ...(outRefundNo === undefined ? {} : { outRefundNo }) };
   switch (state) {
@@ -156,9 +156,9 @@ export function refundChannelActivities(deps: ActivityDeps) {
 
   /**
    * Checks before the first request whether the channel already knows the refund, because the ledger may have lost an
-   * earlier request. The code queries the trade first and the refund's number second. If the channel does not know the
-   * number, the sum of refunds in the earlier answer about the trade does not include this refund. Refunds that nodrop
-   * did not request are recorded. Recording them may change this refund's row.
+   * earlier request. The code queries the trade first and the refund's number second. So if the channel does not know
+   * the number, the refunded sum that it reported for the trade does not include this refund. Refunds that nodrop did
+   * not request are recorded, which may change this refund's row.
    * @returns undefined when the channel does not know the refund
    * @throws ChannelError
    */
@@ -216,8 +216,9 @@ export function refundChannelActivities(deps: ActivityDeps) {
 
   /**
    * Records the channel's answer. If the answer settles the refund, the trade is queried first, and both answers are
-   * recorded together. The query has two reasons: while this refund was open, reports of other refunds were attributed
-   * to it, and nothing queries the trade later. If the query of the trade fails, the refund is not settled.
+   * recorded together. The trade is queried for two reasons. While this refund was open, reports of other refunds were
+   * attributed to it. In addition, nothing queries the trade later. If the query of the trade fails, the refund is not
+   * settled.
    * @throws ChannelError
    */
   const record = async (row: RowWithTrade, said: answers.RefundReport): Promise<RefundSnapshot> => {
@@ -305,14 +306,14 @@ export function refundChannelActivities(deps: ActivityDeps) {
       if (found.next === 'nothing') return found.snapshot;
       if (found.next === 'look again') throw notYet(row.payment.channel, 'not_listed', found.afterMs);
     } else {
-      // A list may already have shown the refund, which a request with an earlier key has made. In that case the refund
-      // is queried before it is requested again.
+      // If the channel's id of the refund is known, an earlier request may have made the refund. Therefore nodrop
+      // queries the refund before it requests the refund again.
       const known = row.channelRefundId === null ? undefined : await query(row);
       const isToAsk = known === undefined || known.state === 'unknown_refund' || known.state === 'ask_again';
       return await recordAsked(row, isToAsk ? await ask(row) : known);
     }
-    // The checks above may have changed the refund's row: its amount may be smaller, nothing may be left to refund, or
-    // its key may be new.
+    // Looking for the refund at the channel may have changed the refund's row. The amount may be smaller, nothing may
+    // be left to refund, or the key may be new.
     const looked = { ...(await load(row.id)), trade: row.trade };
     if (isOver(looked)) return toRefundSnapshot(looked, looked.payment);
     // The query of the trade may have reported a dispute.

@@ -37,8 +37,8 @@ const SIGNAL_DEADLINE_MS = 5_000;
  */
 const STEP_FOR_MS = 40_000;
 /**
- * The sweep looks this far back for workflows that ended abnormally. An outage of all workers is noticed sooner than
- * that.
+ * The sweep looks for workflows that ended abnormally within this time. If no worker runs, the sweep does not run
+ * either, but an operator notices such an outage sooner.
  */
 const ABNORMAL_WINDOW_MS = 24 * 3_600_000;
 /** One query looks up this number of ended workflows in the ledger. */
@@ -149,8 +149,8 @@ export function sweepActivities({
   };
 
   /**
-   * Raises `workflow_stuck`. If the payment waits for the delivery of an event, the delivery's own workflow delivers
-   * the event.
+   * Raises `workflow_stuck`. If the payment waits for the delivery of an event, the delivery gets its own workflow,
+   * because the payment's workflow is stuck.
    */
   const dealWithStuck = async (paymentId: string): Promise<void> => {
     await showStuck(db, paymentId, paymentWorkflowId(paymentId), await now());
@@ -160,8 +160,8 @@ export function sweepActivities({
 
   const wake = (why: string) => async (payment: Payment) => {
     const isUnsettled = payment.status !== 'succeeded' && isMoney(recordedAnswer(payment));
-    // The recorded money is settled first, because this does not need Temporal. If settling fails, the payment's
-    // workflow is still woken below.
+    // The recorded money is settled first, because this does not need Temporal. If settling fails, the sweep wakes the
+    // payment's workflow anyway.
     const [settled] = await Promise.allSettled([isUnsettled ? settleInstead(payment) : undefined]);
     const state = await stateOf(paymentWorkflowId(payment.id));
     // The payment may be settled already and its workflow ended, because an earlier sweep may have settled the
@@ -252,8 +252,8 @@ export function sweepActivities({
     },
 
     /**
-     * Matches stored callbacks to their payments if the callbacks arrived before the payments existed. The lane's next
-     * step forwards the callbacks.
+     * Matches stored callbacks to their payments if the callbacks arrived before the payments existed. The next step,
+     * `sweepCallbacks`, forwards the callbacks.
      */
     async sweepUnmatched(): Promise<number> {
       return await matchCallbacks(db, await now());

@@ -30,8 +30,8 @@ export interface PaidAnswer {
   /** When the trade was paid, by the channel's clock, ISO 8601. */
   readonly paidAt: string;
   /**
-   * The amount that the payer paid after coupons, in minor units. It is only informational: nodrop compares it with no
-   * other amount.
+   * The amount that the payer paid after coupons, in minor units. It is only informational, and nodrop does not check
+   * it.
    */
   readonly payerAmount?: number;
   /** The amount refunded so far, in minor units. An adapter sets it if its channel reports only a sum. */
@@ -96,9 +96,9 @@ export interface ChannelAccount {
   readonly channel: string;
   /**
    * Sets of credentials, newest first. Each set has the settings that the channel declares. There is more than one set
-   * while credentials are rotated. Requests use the first set, and a callback is valid if any set verifies it. An
-   * adapter always gets at least one set. Its callers leave the list empty, and src/channels/with-credentials.ts fills
-   * it.
+   * while credentials are rotated. Requests use the first set, and a callback is valid if any set verifies it. Code
+   * that calls an adapter passes an empty list. src/channels/with-credentials.ts fills the list, so the adapter always
+   * gets at least one set.
    */
   readonly credentials: readonly Credentials[];
 }
@@ -115,8 +115,8 @@ export const ACCOUNT_NAME = /^[a-z0-9][a-z0-9_-]{0,31}$/;
 export const ACCOUNT_NAME_RULE = 'must be 1 to 32 of a-z, 0-9, _ and -, and begin with a letter or a digit';
 
 /**
- * A channel account from the deployment's settings. Every merchant has this account: each process stores it when it
- * starts.
+ * A channel account from the deployment's settings. Every merchant gets this account, because each process stores it
+ * for all merchants when the process starts.
  */
 export interface ConfiguredAccount {
   readonly channel: string;
@@ -265,7 +265,7 @@ export type RefundAnswer =
 
 /** A callback's report about one refund. */
 export interface CallbackRefund {
-  /** The callback contains at least one of these two ids of the refund. */
+  /** At least one of `outRefundNo` and `channelRefundId` is set. */
   readonly outRefundNo?: string;
   readonly channelRefundId?: string;
   readonly answer: RefundAnswer;
@@ -453,7 +453,10 @@ export interface ChannelDeclaration {
    * under the same key.
    */
   readonly repeatableForMs: { readonly create: number | null; readonly refund: number | null };
-  /** True if a trade that the channel does not know can still be paid, because the payer's link creates it. */
+  /**
+   * True if the channel creates the trade only when the payer opens the payment link. So a trade that the channel does
+   * not know can still be paid.
+   */
   readonly unknownTradeCanBePaid: boolean;
   /**
    * The form of the names of trades that the merchant's own code has created: a pattern, the rule in words (`must be
@@ -489,8 +492,8 @@ export interface ChannelAdapter {
    * Creates the trade, or returns the next action of the existing trade. The same `outTradeNo` must never create two
    * trades. If `trade.reference` is set, the trade exists, and its payer needs a new next action.
    * @returns `not_renewable` when the trade exists but no longer gives a next action
-   * @throws ChannelError `rejected` when the channel definitely refuses; after every other kind, the outcome is
-   *   unknown.
+   * @throws ChannelError `rejected` when the channel definitely refuses. After an error of any other kind, the outcome
+   *   is unknown.
    */
   createTrade(
     account: ChannelAccount,
@@ -523,8 +526,8 @@ export interface ChannelAdapter {
    * Requests a refund, or returns the state of the existing refund. Within the channel's `repeatableForMs` the same
    * `outRefundNo` never refunds twice, even if the amount differs.
    * @throws ChannelError `rejected` when the channel definitely refuses. The refund under this number then gives
-   *   nothing back, now or later. After every other kind, the outcome is unknown. For example, the kind is `not_now` if
-   *   the channel refuses temporarily because a balance is too low.
+   *   nothing back, now or later. After an error of any other kind, the outcome is unknown. For example, the kind is
+   *   `not_now` if the channel refuses temporarily because a balance is too low.
    */
   refundTrade(
     account: ChannelAccount,
@@ -596,8 +599,8 @@ export class ChannelError extends Error {
   readonly retryAfterMs: number | undefined;
   /**
    * True if the channel has stored this failure under the idempotency key, and repeats it for every request with that
-   * key. It is unknown whether the channel carried out the request, and repeating the request with that key cannot show
-   * it.
+   * key. It is unknown whether the channel carried out the request. Repeating the request with that key does not show
+   * whether it did.
    */
   readonly isReplayed: boolean;
 

@@ -99,8 +99,8 @@ function decideAsUsual(given: SuccessCase): SuccessDecision {
       refund: 'external',
     };
   }
-  // This case is checked before the cases that owe a refund, because nodrop does not know here how much is left to
-  // refund.
+  // This case is checked before the cases in which a refund is due, because here nodrop does not know how much is left
+  // to refund.
   if (answer.someWentBack === true) {
     const { asked } = given;
     const isAsked = isSameMoney(asked, answer);

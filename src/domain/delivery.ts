@@ -31,8 +31,8 @@ export const DELIVERY_ATTEMPT_AT_MOST_MS = 40_000;
 export const DELIVERY_ALARM_MS = 10 * 60_000;
 
 /**
- * After the order service has answered that it does not know the order, nodrop waits at most this long between
- * attempts. If the service gives only this answer for at least this long, the order can count as gone.
+ * The longest wait between attempts once the order service has answered that it does not know the order. The order can
+ * count as gone only if this was the service's only answer for at least the same time.
  */
 export const ORDER_UNKNOWN_EVERY_MS = 3_600_000;
 

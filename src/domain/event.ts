@@ -39,14 +39,14 @@ const pays = ({ orderUpdate, receivedAmount, refundedAmount }: Standing): boolea
 
 /**
  * True if what an event reports is still true of its payment. The event of a succeeded refund must also be true of the
- * refund. If an undelivered event is no longer true, a newer event supersedes it.
- * An event becomes untrue in these cases:
+ * refund. If an undelivered event is no longer true, a newer event supersedes it. An event becomes untrue in these
+ * cases:
  * - The event reports that the payment ended unpaid, and the payment has succeeded late.
  * - The event reports a success, and the payment no longer pays its order, or all its money was refunded.
  * - The event reports a review, and the review is decided.
  * - The event reports a succeeded refund, and the refund's status is no longer `succeeded`.
- * - The event reports a refund, and the payment in the event pays the order, but the current payment does not. Order
- *   services use the payment in an event.
+ * - The event reports a refund and contains a payment that still pays the order, but the payment no longer pays it.
+ *   Order services use the payment in an event.
  * @param told the payment as it is in the event
  */
 export function stillHolds(
@@ -69,7 +69,7 @@ export function stillHolds(
     case 'refund.failed':
     case 'refund.reversed':
       return pays(payment) || !pays(told);
-    // A conflict is final.
+    // A conflict is final, so its event never becomes untrue.
     case 'payment.conflict':
       return true;
   }

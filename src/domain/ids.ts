@@ -41,7 +41,7 @@ export interface RefundRequestKey {
 /**
  * The id of a requested refund, derived from the request alone. If the database loses the row, a repeated request gets
  * the same number, so the channel refunds only once. The derivation must never change, because otherwise a repeated
- * request of an existing refund would get another number. The id has 112 bits. It has another length than the ids of
+ * request for an existing refund would get another number. The id has 112 bits. It has another length than the ids of
  * automatic refunds.
  */
 export function requestedRefundId(request: RefundRequestKey): string {

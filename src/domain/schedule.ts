@@ -171,9 +171,9 @@ export function nextWait(waits: readonly number[], startedAt: number, now: numbe
 }
 
 /**
- * The times (epoch ms, ascending) at which a payment that ended unpaid is still queried. There are some times after the
- * payment's end, one each day up to the expiry, and some after the expiry. The reason is that the payer's next action
- * may work until the expiry, even if the payment has ended.
+ * The times (epoch ms, ascending) at which nodrop still queries a payment that ended unpaid. nodrop queries it several
+ * times after its end, then once a day until its expiry, and several times after the expiry. The payer's next action
+ * may work until the expiry, although the payment has ended.
  */
 export function lateWatch(endedAt: number, expiresAt: number): readonly number[] {
   const times = LATE_WATCH_MS.map((ms) => endedAt + ms);

@@ -68,8 +68,8 @@ export async function findAdoptable(
     return await look(db, adapter, merchantId, order, wanted, now, ask, names);
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
-    // This request may have been refused because a concurrent identical request adopted the trade after the check
-    // above.
+    // A concurrent identical request may have adopted the trade after this request checked for that. In this case the
+    // function returns that payment instead of the refusal.
     const accounts = await accountsFor(db, merchantId, wanted);
     const known = await findAdopted(db, accounts, order.id, names);
     if (known === null) throw error;
@@ -234,8 +234,8 @@ const isUsable = (one: ChannelAccount, { account, mode }: WantedTrade): boolean 
   one.disabledAt === null && one.mode === mode && (account !== undefined || one.isMerchantDefault);
 
 /**
- * If the request names no account, every account counts. The request is then a repetition if a payment has adopted the
- * trade at any account.
+ * Returns the payment with which this order has already adopted the trade. If the request names no account, the payment
+ * may be at any account of the merchant at the channel.
  */
 async function findAdopted(
   db: LedgerClient,

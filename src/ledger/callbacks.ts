@@ -110,8 +110,8 @@ const sayRefund = ({ outRefundNo, channelRefundId, answer }: CallbackRefund): st
 
 /**
  * Finds the payment that a callback to this account is about. The lookups are tried in this sequence: nodrop's number,
- * the number of an adopted trade, the channel's id of the trade, the channel's id of the money. The lookup by the id of
- * the money must find exactly one payment, because a channel may use one such id for two trades.
+ * the number of an adopted trade, the channel's id of the trade, the channel's payment id. The lookup by payment id
+ * must find exactly one payment, because a channel may use one payment id for two trades.
  */
 export async function findNamed(
   db: LedgerClient | LedgerTx,
@@ -144,8 +144,8 @@ export type CallbackWithPayment = StoredCallback & { readonly payment: Payment |
 
 /**
  * Stores a verified callback. The caller may acknowledge the callback only after this function has returned (P4). For a
- * repeated callback the function returns the row of the first copy. The same notification id does not make a callback a
- * repetition if the callback names another trade, or reports something else about the same trade.
+ * repeated callback the function returns the row of the first copy. A callback is repeated if it has the same
+ * notification id, names the same trade, and reports the same about that trade.
  */
 export async function storeCallback(
   db: LedgerClient,

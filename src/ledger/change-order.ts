@@ -25,8 +25,8 @@ export type OrderChange = {
  * request does nothing, even if the order has been paid or has ended meanwhile. The amount cannot change while an
  * attempt can still be paid, or while received money of an attempt still waits for a decision. Money that arrives after
  * the change is a late success with another amount.
- * @param askedAttempts the live attempts that were queried at the channel for this change, so that the caller can end
- *   them.
+ * @param askedAttempts the ids of live attempts that the caller has already queried at the channel, to close the unpaid
+ *   ones.
  * @throws Refusal `order_not_found`, `order_already_paid`, `order_not_payable`, `attempt_unresolved`,
  *   `invalid_request`. The code is `invalid_request` if the order would end in the past or before a live attempt. It is
  *   also `invalid_request` if a field other than the amount would change on an incomplete recovered order.
@@ -76,7 +76,7 @@ export async function changeOrder(
   });
 }
 
-/** The columns whose values would change. */
+/** Returns the new values of the columns that differ from the stored order. */
 function differing(order: Order, { amount, subject, metadata, expiresInSeconds }: OrderChange) {
   const expiresAt =
     expiresInSeconds === undefined

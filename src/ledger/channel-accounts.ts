@@ -223,8 +223,9 @@ const rowOf = (nodropSecret: string, accountId: string, credentials: Credentials
 });
 
 /**
- * Returns a creation time that is later than that of every other set of the account. The clocks of processes can
- * differ, so the current time alone could be too early. Call the function under the lock.
+ * Returns the creation time for a new set of credentials. It is later than the creation times of the account's existing
+ * sets. The current time could be too early, because the clocks of processes can differ. Call the function under the
+ * lock.
  */
 async function newestAt(tx: LedgerTx, accountId: string, now: Date): Promise<Date> {
   const { _max: newest } = await tx.channelCredentials.aggregate({

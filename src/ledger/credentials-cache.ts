@@ -24,7 +24,7 @@ export class CredentialsCache {
   readonly #db: LedgerClient;
   readonly #nodropSecret: string;
   readonly #now: () => number;
-  /** At most one entry for each account. */
+  /** The credentials that were read last, by account id. */
   readonly #read = new Map<string, Read>();
   readonly #reading = new Map<string, Promise<readonly Credentials[]>>();
 

@@ -367,8 +367,8 @@ export async function showOverdue(
 }
 
 /**
- * True if an attention of this delivery can be raised. This is the case if the payment has no attention. If the payment
- * waits for this delivery, it may also have a less important attention, which is then replaced.
+ * True if an attention of this delivery can be raised, because the payment has no attention. If the payment waits for
+ * this delivery, the result is also true if the payment has a less important attention, which is then replaced.
  */
 export const isShowable = ({ event, payment }: DeliveryRow): boolean =>
   payment.attention === null ||
@@ -429,8 +429,8 @@ const NAMES_DEADLINE = {
 } satisfies Prisma.TimelineEntryWhereInput;
 
 /**
- * Compares the order service's last answer with the newest timeline entry about `order_unknown`. True if only the
- * answer or only the entry has a deadline.
+ * Compares the order service's last answer with the newest timeline entry about `order_unknown`. True if one of them
+ * has a deadline and the other has none.
  */
 async function hasChangedDeadline(
   tx: LedgerTx,
@@ -451,8 +451,8 @@ async function hasChangedDeadline(
 /**
  * True if an operator has seen this attention of the delivery. Any attention except `order_unknown` counts as seen once
  * it was raised. The rule for `order_unknown` is stricter, because money may be refunded at its deadline. If another
- * attention has replaced `order_unknown`, it counts as seen only if an operator dismissed it before the replacement. If
- * the answer sets a deadline, only an entry that names a deadline counts.
+ * attention has replaced `order_unknown`, `order_unknown` counts as seen only if an operator dismissed it before the
+ * replacement. If the answer sets a deadline, only timeline entries that name a deadline count.
  */
 async function isSeen(tx: LedgerTx, delivery: Delivery, { attention, until }: Failing): Promise<boolean> {
   const ofDelivery = shownOf(delivery);

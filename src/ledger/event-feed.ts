@@ -47,7 +47,7 @@ export async function listEvents(
       ? null
       : await db.event.findUnique({ where: { seq: after.seq }, select: { id: true, merchantId: true } });
   // The position up to which events were removed is read last. So it includes all events that were removed before the
-  // two reads above.
+  // events were read.
   const { eventsRemovedTo } = await db.merchant.findUniqueOrThrow({
     where: { id: merchantId },
     select: { eventsRemovedTo: true },

@@ -59,7 +59,7 @@ function toBody(type: EventType, { payment, order, refund }: Rows, at: Date): Ev
     order: orderData(order as Order),
     ...(type.startsWith('refund.') ? { refund: refundData(refund as Refund) } : {}),
   };
-  // A sample event is its payment's first event. So the payment has no earlier event in the same second.
+  // A sample event is the first event of its payment, so the last event version before it is 0.
   const version = versionAfter({ eventVersion: 0, createdAt: payment.createdAt as Date }, at);
   return eventMessage({ type, createdAt: at, data: json(content), version } as Event);
 }
@@ -105,7 +105,7 @@ function sample(type: EventType, orderId: string, paymentId: string, at: Date): 
     receivedAmount: AMOUNT,
     receivedCurrency: CURRENCY,
     settledAt: before(secondsAgo),
-    // This time is set if the order service has agreed, or if the merchant has no order service.
+    // Null while the payment waits for the order service's agreement.
     orderUpdatedAt: orderUpdate === 'pending' ? null : before(secondsAgo),
   });
   const shown = (attention: Payment['attention'], attentionDetail: string) => ({

@@ -8,7 +8,7 @@ import { type Writes, write } from './write-decision.ts';
 /** An event that the transaction writes for the merchant. */
 export interface NewEvent {
   readonly type: EventType;
-  /** Set in events about a refund. */
+  /** The id of the refund. It is set only in events about a refund. */
   readonly refundId?: string;
   /**
    * The id of the payment that the event is about. It is set only if the transaction changes another payment of the

@@ -103,8 +103,8 @@ export async function showReversed(tx: LedgerTx, payment: Payment, now: Date): P
 }
 
 /**
- * Marks refunds as failed that were wrongly recorded as external. nodrop had inferred these refunds from a sum or a
- * list.
+ * Called when refunds were wrongly recorded as external, because nodrop had inferred them from a sum or a list. Marks
+ * these refunds as failed.
  * @param why a sentence such as `It was refund re_...`
  * @returns the payment, and in `freed` the amount that no longer counts as refunded
  */

@@ -16,14 +16,15 @@ import type { LedgerClient } from './client.ts';
  */
 
 /**
- * One transaction gives positions to this number of events, and also to events with earlier versions of their payments.
+ * One transaction selects at most this number of events, and gives positions to them and to the events of the same
+ * payments that have lower versions.
  */
 export const POSITIONS_AT_ONCE = 1_000;
 
 /**
  * Assigns feed positions to the merchant's events. The function takes no order's lock, so a reader of the feed does not
  * wait for changes of the merchant's orders.
- * @param before Only events before this time, and events with earlier versions of their payments, get positions.
+ * @param before Only events before this time get positions, and events of the same payments that have lower versions.
  * @returns the number of events that got a position. If it is at least `POSITIONS_AT_ONCE`, there may be more events.
  */
 export async function givePositions(

@@ -27,9 +27,9 @@ import type { Payment, Refund } from './rows.ts';
 const isVoid = ({ state }: ChannelRefund): boolean => state === 'failed' || state === 'reversed';
 
 /**
- * The changes of a refund's row after the channel has reported the refund with this number. If the number belongs to
- * the key of an earlier attempt, further queries use that key, and the key counts as unspent. The number is undefined
- * if the channel did not report it.
+ * Returns the changes of a refund's row after the channel has reported the refund under this number. The number is one
+ * of the refund's idempotency keys, perhaps an earlier one. Further queries use this key, and it counts as unspent. If
+ * the channel did not report a number, it is undefined and nothing changes.
  */
 export const underNumber = (outRefundNo: string | undefined) =>
   outRefundNo === undefined ? {} : { attempt: attemptOf(outRefundNo), keySpentAt: null, absentAt: null };
@@ -50,7 +50,7 @@ export function isListedAs(row: Refund, { id, outRefundNo }: ChannelRefund): boo
  * Records a complete list of refunds. For a refund that nodrop made, the function records the channel's id and, after a
  * success, a later failure. Any other refund is recorded once, and each of its later states is recorded once.
  * @param given.isOld true if the list was stored for a while as part of a callback. Such a list may be out of date, so
- *   the function concludes nothing from it that may have changed since the callback.
+ *   the function uses only those parts that cannot have changed since the callback.
  * @param given.isExplained true if the caller itself creates missing replacements of refused refunds (oweExplainedLate)
  */
 export async function recordListed(
@@ -119,7 +119,7 @@ export async function recordListed(
     const amount = BigInt(entry.amount);
     const row = adopted.get(entry.id) ?? externals.find((row) => row.channelRefundId === entry.id);
     if (row === undefined) {
-      // This listed refund may be part of a sum that is already recorded.
+      // The listed refund may be part of an external refund that was inferred from a sum and is already recorded.
       if (given.isOld && unlisted.length > 0) continue;
       const { id: channelRefundId, state } = entry;
       payment = await insertExternal(at(), { amount, state, channelRefundId }, now);
@@ -135,7 +135,8 @@ export async function recordListed(
       isFreed = true;
     }
   }
-  // Before the changes above, other refunds may have left no money for the losses of disputes. Now there may be money.
+  // Other refunds may have left too little money to record all losses of disputes. The list may have freed money for
+  // them.
   payment = await recordLosses(at(), now);
   if (unlisted.length > 0 && payment.attention === null && payment.orderUpdate === 'applied')
     payment = await showReversed(tx, payment, now);

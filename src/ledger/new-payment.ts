@@ -219,9 +219,9 @@ async function fillRecovered(
 /**
  * Does the ledger's part of `POST /v1/payments`. The function inserts a payment with status `created`, or returns a
  * live payment of the order with the new `returnUrl` and metadata. The live payment must have the same channel and
- * method, and the same account if the request names one. It is not returned if it is ending or if it `runsOut`. A new
- * order is inserted together with its payment in one statement, because no other transaction can have locked the order.
- * An existing order is locked first and then read with its attempts.
+ * method, and the same account if the request names one. It is not returned if it is ending, or if it leaves the payer
+ * too little time (`runsOut`). A new order is inserted together with its payment in one statement, because no other
+ * transaction can have locked the order. An existing order is locked first and then read with its attempts.
  * @throws Refusal `unknown_channel`, `unknown_account`, `currency_not_supported`, `amount_not_supported`,
  *   `order_not_found`, `order_exists`, `order_already_paid`, `order_not_payable`, `attempt_unresolved`,
  *   `payer_differs`.

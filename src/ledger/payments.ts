@@ -430,7 +430,8 @@ export async function settlePayment(
     // The order's row decides first. With an HTTP order service, that service has the final decision.
     const isPending = isApplied && mustBeTold;
     const orderUpdate = isPending ? 'pending' : decision.orderUpdate;
-    // The code above can replace the state in the channel's answer. If it did, the answer counts as a different answer.
+    // The code above can replace the state in the channel's answer. If the new state differs from the payment's last
+    // recorded state, it counts as a different answer of the channel.
     const taken =
       answer.state === payment.channelState
         ? { changes: {}, notes: [] }
@@ -474,8 +475,8 @@ export async function settlePayment(
     const toCancel = isApplied ? othersToCancel(others) : [];
     const toGiveBack = isApplied ? othersToGiveBack(order, others) : [];
     const isAlone = toCancel.length === 0 && toGiveBack.length === 0 && !hasLosses(payment);
-    // The code below this return handles only money that does not pay the order, that was refunded, or that belongs
-    // to other payments.
+    // If the money pays the order, none of it was refunded or lost, and no other payment of the order is affected,
+    // nothing is left to do.
     if (isApplied && isAlone && !reportsRefunds(said)) {
       const snapshot = toSnapshot(settled.payment, now);
       return { snapshot, cancelled: [], refund: null, mayTell: hasPendingDelivery || mustBeTold };

@@ -76,8 +76,8 @@ export async function isRedeliveryDue(db: LedgerClient, merchantId: string, now:
 }
 
 /**
- * Lists the merchants whose redelivery must run now. A redelivery must run if it is due. It must also run if
- * redeliveries were requested, and the order service is not failing or has no scheduled next probe.
+ * Lists the merchants whose redelivery must run now. A redelivery must run if it is due. If redeliveries were
+ * requested, it must run unless the order service is failing and the next probe is already scheduled.
  */
 export async function findDueRedeliveries(db: LedgerClient, now: Date): Promise<string[]> {
   const rows = await db.$queryRaw<{ id: string }[]>`

@@ -152,8 +152,8 @@ export async function recordRefusal(
   const { id } = refund;
   // The refund's row must be locked before the payment's row.
   await tx.refund.update({ where: { id }, data: { unknownSince: null, settledAt: now } });
-  // The trade's refunded sum does not contain this refund. At this point the refund must still count as open. Otherwise
-  // an attention could be raised that the code below clears again.
+  // The trade's refunded sum does not contain this refund. `recordTrade` runs while the refund still counts as open.
+  // Otherwise it could raise an attention that would be cleared again immediately.
   const seen = trade === undefined ? locked.payment : await recordTrade(locked, trade, now, id);
   const failed = await tx.refund.update({ where: { id }, data: { status: 'failed', failure: reason } });
   const said = `Refund ${id} of ${amountText(refund.amount, refund.currency)} failed: ${reason}`;
@@ -166,8 +166,8 @@ export async function recordRefusal(
   const others = await promised(tx, payment.id, id);
   const isExplained = isMore || others + refund.amount > (payment.receivedAmount ?? 0n);
   await oweInItsPlace({ ...locked, payment }, failed, isExplained, now);
-  // An earlier refund may have been refused because of refunds made at the channel. This refund may have hidden that
-  // reason while it was open, because the trade's sum could have contained this refund.
+  // An earlier refund may have been refused because of refunds made at the channel. While this refund was open, nodrop
+  // could not detect that reason, because the trade's refunded sum could have contained this refund.
   const after = isExplained ? await oweExplainedLate({ ...locked, payment }, now, id) : payment;
   newEvents.push({ type: 'refund.failed', refundId: id });
   await reviewAttention(tx, after, now);
@@ -352,8 +352,8 @@ async function writeAnswer(
       return written;
     }
     case 'processing': {
-      // This update does not set `askedAt`. If nodrop found the refund at the channel before it requested it, the
-      // refund may be on record as external.
+      // This update leaves `askedAt` null if nodrop found the refund at the channel before it requested the refund.
+      // Such a refund may also be on record as an external refund.
       const written = await write(`${said}: the channel is processing it.`, {
         ...(await has(answer)),
         status: 'processing',

@@ -14,11 +14,11 @@ const NAMES = 300;
 const DEPENDS_ON_VALUES = /[<>]=? \(?\$|\b(IN|ANY|LIKE)\b/i;
 
 /**
- * Gives names to prepared statements. PostgreSQL parses a named statement once per connection. It reuses a generic
- * plan if that plan is as good as plans for the actual values. A name is a hash of the statement's text. Therefore a
- * name always belongs to the same text, even if a pooler lends a connection on which another process prepared
- * statements.
- * @returns a function that returns the name for a statement's text; undefined if the statement should not be prepared
+ * Gives names to prepared statements. PostgreSQL parses a named statement once per connection. It reuses a generic plan
+ * if that plan is as good as plans for the actual values. A name is a hash of the statement's text. Therefore a name
+ * always belongs to the same text, even if a pooler lends a connection on which another process prepared statements.
+ * @returns the function that names a statement by its text. It returns undefined if the statement should not be
+ *   prepared
  */
 export function statementNames(): (statement: { readonly sql: string }) => string | undefined {
   const names = new Map<string, string>();

@@ -128,14 +128,14 @@ export async function postponePayment(
 }
 
 /**
- * If the later check of a refund was due longer ago than this time, the refund was settled by an old release that made
- * no such check.
+ * The sweep leaves out a refund whose later check has been overdue for longer than this time. Such a refund was settled
+ * by an old release that made no later checks.
  */
 const LOOKED_AGAIN_WITHIN_MS = 30 * 24 * 3_600_000;
 
 /**
- * Lists the refunds that the sweep must examine. These refunds were never requested from the channel, or their
- * workflow makes no progress, or they succeeded long enough ago for their second check.
+ * Lists the refunds that the sweep must examine. These refunds were never requested from the channel, or their workflow
+ * makes no progress, or they succeeded some days ago and are due for their later check.
  */
 export async function takeStuckRefunds(
   db: LedgerClient,

@@ -35,7 +35,8 @@ export const accountOf = ({ channelAccountId: id, merchantId, channel }: Payment
 });
 
 /**
- * @param channelPaymentId the channel's own id of the money, which is unique across all accounts of the channel
+ * @param channelPaymentId the channel's payment id, which identifies the received money across all accounts of the
+ *   channel
  * @param besides the id of a payment that the search leaves out
  * @returns a payment that has received this money, if there is one
  */

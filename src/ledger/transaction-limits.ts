@@ -13,7 +13,10 @@ import type { LedgerClient, LedgerTx } from './client.ts';
 const CONNECTIONS = 20;
 /** How many transactions of one merchant run at the same time. */
 export const TRANSACTIONS_AT_ONCE = 10;
-/** How many transactions of one merchant may wait in a process whose requests hold no scarce resource. */
+/**
+ * How many transactions of one merchant may wait in a process. A process whose waiting transactions hold a scarce
+ * resource sets a lower number.
+ */
 const WAITING_AT_MOST = 200;
 const WAIT_MS = 3_000;
 

@@ -95,8 +95,8 @@ export async function createMainWorker(options: WorkersOptions): Promise<Worker>
       ...refundLedgerActivities(options),
       ...redeliveryActivities(options),
     },
-    // The default of this timeout is 10 s. If a worker is killed while it is idle, that default would delay the next
-    // callback by 7 to 10 s.
+    // This timeout limits how long a workflow task waits for the worker that has the workflow in memory. With the
+    // default of 10 s, the next callback after an idle worker was killed would be delayed by 7 to 10 s.
     stickyQueueScheduleToStartTimeout: '3 s',
     maxCachedWorkflows: options.maxCachedWorkflows ?? CACHED_WORKFLOWS,
   });

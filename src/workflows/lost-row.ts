@@ -72,9 +72,9 @@ export interface MissingRow {
 }
 
 /**
- * Reads the row and does the work with it. If the row is lost or unreadable, the function waits, and then reads the
- * row again. This also holds if the row gets lost during the work. The wait ends early when a message arrives. The
- * wait doubles each time, from 1 min to 1 h for a lost row, and from 2 s to 1 min for an unreadable row.
+ * Reads the row and does the work with it. If the row is lost or unreadable, the function waits, and then reads the row
+ * again. It does the same if the row gets lost during the work. The wait ends early when a message arrives. The wait
+ * doubles each time, from 1 min to 1 h for a lost row, and from 2 s to 1 min for an unreadable row.
  */
 export async function whileRowMissing<Row>(
   load: () => Promise<Row>,

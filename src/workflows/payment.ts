@@ -183,8 +183,8 @@ class PaymentRun {
       {
         onMissing: (why, nextLookAt) => this.#showMissing(why, nextLookAt),
         messages: () => this.#messagesReceived,
-        // Cancellations and updates are not checked here. A requested cancellation is in the ledger, and a waiting
-        // update prevents continue-as-new anyway.
+        // This condition need not check for cancellations and updates. A requested cancellation is in the ledger, and a
+        // waiting update prevents continue-as-new anyway.
         mayRenew: () =>
           this.#due === undefined && this.#ofKind('callback').length === 0 && !this.#mayStillBeCreated(),
         renew: () => this.#renew(),
@@ -343,8 +343,8 @@ class PaymentRun {
     // If the payment is about to be closed, the run need not keep a due query. The payment is queried before the close
     // anyway.
     if (this.#due !== undefined && !isToClose(row, Date.now())) return false;
-    // The run first lets answered updates complete. If the payment's status is `created`, the run does not wait for
-    // this, because an update can then wait for longer.
+    // The run first waits until the handlers of answered updates have finished. It does not wait if the payment's
+    // status is `created`, because an update can then last longer.
     if (row.status !== 'created')
       await wf.condition(() => wf.allHandlersFinished() || this.#inbox.length > 0);
     return wf.allHandlersFinished() && this.#inbox.length === 0;

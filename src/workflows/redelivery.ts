@@ -28,8 +28,8 @@ export async function redelivery({ merchantId, size: first = 1 }: RedeliveryInpu
     const outcome = await awaitTold(batch);
     unanswered = outcome.answered === 0 && outcome.unanswered > 0 ? unanswered + 1 : 0;
     size = outcome.unanswered > 0 ? 1 : Math.min(2 * size, REDELIVERED_AT_ONCE);
-    // The pause is bounded. Because of one event, the order service may ask for a pause of hours (Retry-After). Such a
-    // pause must not delay other events that the order service would answer.
+    // The order service may ask for a pause of hours (Retry-After) because of one event. The pause is bounded, so that
+    // it does not delay other events for hours.
     const pause = Math.min(outcome.pauseMs, REDELIVERY_EVERY_MS);
     if (pause > 0 && unanswered < BATCHES_WITHOUT_ANSWER)
       await wf.sleep(pause, { summary: 'pause, as the Retry-After of the order service asks' });
