@@ -175,7 +175,7 @@ describe('an Idempotency-Key whose process died', () => {
     ['before it did its work', false],
     ['after its payment was created', true],
   ])(
-    'if the process died %s, the key is in progress until its lease ends, and then the same request runs again',
+    'if the process died %s, a repeated request is answered "in progress" until the lease ends, and then runs again',
     async (_, made) => {
       const [id, body] = [randomUUID(), newPayment()];
       const first = made ? await api.call('/v1/payments', { key, body }) : undefined;

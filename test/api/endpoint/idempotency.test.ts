@@ -195,7 +195,7 @@ describe('Idempotency-Key of a channel switch', () => {
   });
 });
 
-test('an Idempotency-Key belongs to its merchant', async () => {
+test('the same Idempotency-Key is independent for two merchants, but shared by all API keys of one merchant', async () => {
   const [id, body] = [randomUUID(), newPayment()];
   const mine = await pay(body, id);
   const stranger = await newKey(api.db);
@@ -212,7 +212,7 @@ test('an Idempotency-Key belongs to its merchant', async () => {
   expect([again.status, again.json.id, isReplayed(again)]).toEqual([201, mine.json.id, 'true']);
 });
 
-test.each(['', ' ', 'a b', 'ключ', 'x'.repeat(256), 'a\tb'])('the key %j is rejected', async (bad) => {
+test.each(['', ' ', 'a b', 'ключ', 'x'.repeat(256), 'a\tb'])('the Idempotency-Key %j is rejected', async (bad) => {
   // The key is sent as bytes, because fetch accepts only Latin-1 in headers.
   const answer = await send('/v1/payments', newPayment(), Buffer.from(bad).toString('latin1'));
   // Spaces at the ends of a header are not part of its value.

@@ -88,7 +88,7 @@ const routes: readonly [listener: string, line: string][] = [
 
 const statusOf = (answer: string) => Number(/^HTTP\/1\.1 (\d+)/.exec(answer)?.[1]);
 
-describe.concurrent.each(routes)('the server %s, request "%s"', (listener, line) => {
+describe.concurrent.each(routes)('the limit of the request body: server %s, request "%s"', (listener, line) => {
   test('a body whose Content-Length is too large is refused before it is read', async () => {
     const { answer, read } = await flood(listeners[listener] ?? '', {
       head: [`${line} HTTP/1.1`, HUGE, 'Content-Type: application/json'],
@@ -144,7 +144,7 @@ describe.concurrent.each([
   ['compressed', 'Content-Encoding: gzip', gzipSync(Buffer.alloc(16 * 1024 * 1024))],
   // No parser can decode a body in this encoding.
   ['in an unknown encoding', 'Content-Encoding: zip', BLOCK],
-])('a body without a length, %s', (_name, encoding, data) => {
+])('a large body without a Content-Length, %s', (_name, encoding, data) => {
   test.each([false, true])(
     'is refused before it is read completely (sent chunk by chunk: %s)',
     async (drips) => {
