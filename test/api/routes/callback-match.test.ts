@@ -207,7 +207,7 @@ describe("a callback to the payment's own callback URL", () => {
     },
   );
 
-  test('counts as a notice about that payment, even if its content is malformed or names an unknown trade', async () => {
+  test('counts as a notice about the payment if it is signed but malformed, or if it is a notice about an unknown trade', async () => {
     const { id } = await newPayment();
     const nonsense = signed({ kind: 'nonsense' } as unknown as VerifiedCallback);
     expect((await api.call(ownAddress(id), nonsense)).text).toBe('unreadable');

@@ -149,7 +149,7 @@ describe('a switch to another channel is refused when', () => {
     });
   });
 
-  test('the order has had twenty attempts and the caller has a client token, even if requests are concurrent', async () => {
+  test('the caller has a client token and the order has had twenty attempts, which also limits concurrent requests', async () => {
     const old = await pay(api, key);
     const { id: _, ...row } = await api.db.payment.findUniqueOrThrow({ where: { id: old.id } });
     const ended = Array.from({ length: 18 }, () => ({ ...row, id: newPaymentId() }));
