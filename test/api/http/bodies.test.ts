@@ -88,34 +88,37 @@ const routes: readonly [listener: string, line: string][] = [
 
 const statusOf = (answer: string) => Number(/^HTTP\/1\.1 (\d+)/.exec(answer)?.[1]);
 
-describe.concurrent.each(routes)('the limit of the request body: server %s, request "%s"', (listener, line) => {
-  test('a body whose Content-Length is too large is refused before it is read', async () => {
-    const { answer, read } = await flood(listeners[listener] ?? '', {
-      head: [`${line} HTTP/1.1`, HUGE, 'Content-Type: application/json'],
-      chunk: BLOCK,
+describe.concurrent.each(routes)(
+  'the limit of the request body: server %s, request "%s"',
+  (listener, line) => {
+    test('a body whose Content-Length is too large is refused before it is read', async () => {
+      const { answer, read } = await flood(listeners[listener] ?? '', {
+        head: [`${line} HTTP/1.1`, HUGE, 'Content-Type: application/json'],
+        chunk: BLOCK,
+      });
+      expect(statusOf(answer)).toBe(413);
+      expect(answer).toMatch(/\r\nConnection: close\r\n/i);
+      expect(read).toBeLessThan(READ_AT_MOST - BODY_LIMIT);
     });
-    expect(statusOf(answer)).toBe(413);
-    expect(answer).toMatch(/\r\nConnection: close\r\n/i);
-    expect(read).toBeLessThan(READ_AT_MOST - BODY_LIMIT);
-  });
 
-  test('a body without a Content-Length is read up to the limit, and then the connection is closed', async () => {
-    const { answer, read } = await flood(listeners[listener] ?? '', {
-      head: [`${line} HTTP/1.1`, CHUNKED, 'Content-Type: application/json', `Authorization: Bearer ${key}`],
-      chunk: chunked(BLOCK),
+    test('a body without a Content-Length is read up to the limit, and then the connection is closed', async () => {
+      const { answer, read } = await flood(listeners[listener] ?? '', {
+        head: [`${line} HTTP/1.1`, CHUNKED, 'Content-Type: application/json', `Authorization: Bearer ${key}`],
+        chunk: chunked(BLOCK),
+      });
+      expect(statusOf(answer)).toBeGreaterThanOrEqual(200);
+      expect(read).toBeLessThan(READ_AT_MOST);
     });
-    expect(statusOf(answer)).toBeGreaterThanOrEqual(200);
-    expect(read).toBeLessThan(READ_AT_MOST);
-  });
 
-  test('a request with `Expect: 100-continue` and a large body is refused, and never gets "100 Continue"', async () => {
-    const { answer, read } = await flood(listeners[listener] ?? '', {
-      head: [`${line} HTTP/1.1`, HUGE, 'Expect: 100-continue'],
+    test('a request with `Expect: 100-continue` and a large body is refused, and never gets "100 Continue"', async () => {
+      const { answer, read } = await flood(listeners[listener] ?? '', {
+        head: [`${line} HTTP/1.1`, HUGE, 'Expect: 100-continue'],
+      });
+      expect(answer.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 413']);
+      expect(read).toBeLessThan(1_000);
     });
-    expect(answer.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 413']);
-    expect(read).toBeLessThan(1_000);
-  });
-});
+  },
+);
 
 const problemIn = (answer: string) => {
   const [head = '', body = ''] = answer.split('\r\n\r\n');

@@ -259,7 +259,7 @@ test('if the database fails, no lookup counts as failed, even if many callers wa
   expect(await found).toBe('key/1');
 });
 
-test("a lookup that ends in the minute after its start does not raise the limit of that later minute", async () => {
+test('a lookup that ends in the minute after its start does not raise the limit of that later minute', async () => {
   const { resultOf, hold, single } = setUp('key/good');
   const release = hold();
   const good = resultOf('key/good');

@@ -125,7 +125,7 @@ describe('a notice', () => {
     expect(asked.length).toBeLessThan(20);
   });
 
-  test("unsigned notices about a payment cause a limited number of queries, and further unsigned notices are ignored", async () => {
+  test('unsigned notices about a payment cause a limited number of queries, and further unsigned notices are ignored', async () => {
     const { id } = await newPayment();
     await api.db.payment.update({ where: { id }, data: { unverifiedQueries: 19 } });
     expect((await send(notice(id))).text).toBe('stored');

@@ -74,7 +74,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       expect(await pay(deadLink)).toBe(false);
     });
 
-    test("the adapter sends the expiry in Beijing time, the amount in yuan, and the subject without characters that Alipay refuses", async () => {
+    test('the adapter sends the expiry in Beijing time, the amount in yuan, and the subject without characters that Alipay refuses', async () => {
       const trade = newTrade({
         method,
         amount: 10,

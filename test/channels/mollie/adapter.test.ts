@@ -131,12 +131,15 @@ describe('payments', () => {
     ['canceled', { state: 'closed' }],
     ['expired', { state: 'closed' }],
     ['failed', { state: 'failed', reason: 'refused_by_issuer' }],
-  ] as const)("a payment with Mollie's status %s is reported with the matching state of nodrop", async (status, answer) => {
-    const trade = await created(adapter);
-    expect(await query(trade)).toEqual({ state: 'unpaid' });
-    await become(trade, status);
-    expect(await query(trade)).toEqual(answer);
-  });
+  ] as const)(
+    "a payment with Mollie's status %s is reported with the matching state of nodrop",
+    async (status, answer) => {
+      const trade = await created(adapter);
+      expect(await query(trade)).toEqual({ state: 'unpaid' });
+      await become(trade, status);
+      expect(await query(trade)).toEqual(answer);
+    },
+  );
 
   test('a paid payment is reported with its amount, currency and time', async () => {
     const trade = await paid({ currency: 'JPY', amount: 1050 });

@@ -134,14 +134,17 @@ describe.each(METHODS)('a payer who pays later and elsewhere, with the method %s
     'multibanco_display_details',
     'oxxo_display_details',
     'verify_with_microdeposits',
-  ] as const)('a trade with the next action %s is in process until the payer pays, and cannot be closed before', async (nextAction) => {
-    const trade = await created(adapter, newTrade({ method }));
-    const payment = await pay(trade, nextAction);
-    expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'processing' });
-    expect(await adapter.closeTrade(ACCOUNT, trade)).toEqual({ state: 'processing' });
-    await double.tell('settle', { payment, paid: true });
-    expect(await adapter.queryTrade(ACCOUNT, trade)).toMatchObject({ state: 'paid' });
-  });
+  ] as const)(
+    'a trade with the next action %s is in process until the payer pays, and cannot be closed before',
+    async (nextAction) => {
+      const trade = await created(adapter, newTrade({ method }));
+      const payment = await pay(trade, nextAction);
+      expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'processing' });
+      expect(await adapter.closeTrade(ACCOUNT, trade)).toEqual({ state: 'processing' });
+      await double.tell('settle', { payment, paid: true });
+      expect(await adapter.queryTrade(ACCOUNT, trade)).toMatchObject({ state: 'paid' });
+    },
+  );
 
   test('a paid trade is reported with the received amount, not with the requested total', async () => {
     const trade = await created(adapter, newTrade({ method }));
