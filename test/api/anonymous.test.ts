@@ -49,7 +49,7 @@ async function exhaustMisses(to: TestApi, headers: Record<string, string> = {}) 
 }
 const payment = await pay(api, key);
 
-describe('the SQL that anonymous requests cost', () => {
+describe('the SQL queries of anonymous requests', () => {
   const ofPayment = `/v1/payments/${payment.id}`;
   test.each<[string, () => [path: string, call?: Call]]>([
     ['an unknown key', () => ['/v1/payments?limit=1', { key: `sk_${bogus()}` }]],

@@ -98,7 +98,7 @@ test.each(['-1', '61', '1.5', 'x', '', '1&wait=2'])('wait=%s is refused', async 
   }
 });
 
-describe('when the listening connection is lost', () => {
+describe('the loss of the connection that listens for notifications', () => {
   test('the connection is restored, and waiting requests get later changes immediately', async () => {
     const { id } = await pay(api, key);
     const { answer, took } = await answerAfter(`/v1/payments/${id}?wait=30`, async () => {

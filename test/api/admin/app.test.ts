@@ -83,7 +83,7 @@ async function callAs(host: string, url: string): Promise<Answer> {
   };
 }
 
-describe('the hosts that the admin listener answers', () => {
+describe('the host names that the admin listener accepts', () => {
   const statuses = async (as: string, host: string) =>
     (
       await Promise.all(

@@ -49,7 +49,7 @@ describe.each(guardedByName)('the route %s', (_, endpoint) => {
     auth === 'operator' ? [stranger.operatorKey] : [stranger.key, stranger.operatorKey];
 
   // Refused requests change nothing, so all cases share one set-up.
-  describe('refuses', () => {
+  describe('refused requests', () => {
     beforeAll(begin);
     afterAll(end);
 
@@ -93,7 +93,7 @@ describe.each(guardedByName)('the route %s', (_, endpoint) => {
     });
   });
 
-  describe('accepts', () => {
+  describe('accepted requests', () => {
     beforeEach(begin);
     afterEach(end);
 

@@ -21,7 +21,7 @@ import {
 // Tests a request whose Idempotency-Key belongs to an earlier request. The earlier request is still in progress, had
 // no definite result, or was sent to a process that died during the request.
 
-describe('no result is kept for the Idempotency-Key if', () => {
+describe('reasons to store no result for an Idempotency-Key', () => {
   test('the order exists with other content, because the order can be changed', async () => {
     const id = randomUUID();
     const order = { ...newPayment().order, subject: 'Two tickets' };

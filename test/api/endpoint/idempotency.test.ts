@@ -128,7 +128,7 @@ test('another body with the same key is refused even if no result was stored for
   expect((await pay(newPayment(), id)).json.code).toBe('idempotency_key_reused');
 });
 
-describe('Idempotency-Key of a channel switch', () => {
+describe('the Idempotency-Key of a channel switch', () => {
   const to = (channel: string) => ({ channel });
   const live = async () => (await api.call('/v1/payments', { key, body: newPayment() })).json;
   /** Ends the previous attempt, as the attempt's workflow does. */

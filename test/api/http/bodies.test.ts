@@ -173,7 +173,7 @@ test('a small compressed body that decompresses to a large body is refused', asy
   expect([answer.status, answer.json.code]).toEqual([413, 'payload_too_large']);
 });
 
-describe('the refusal of a large body reaches', () => {
+describe('clients that get the refusal of a large body', () => {
   test('a client that reads the answer while it sends', async () => {
     const answer = await api.call('/callbacks/simulator', { raw: new Uint8Array(8 * 1024 * 1024) });
     expect([answer.status, answer.json.code]).toEqual([413, 'payload_too_large']);

@@ -65,7 +65,7 @@ async function twoLive(): Promise<{ a: Made; b: Made }> {
 const OPEN = { orderState: 'open', nextAction: { type: 'redirect' }, payUrl: expect.any(String) };
 const nothingToPay = (orderState: string) => ({ orderState, nextAction: null, payUrl: null, switchTo: [] });
 
-describe('while the result of an order is unknown', () => {
+describe('an order whose result is unknown', () => {
   test.each<[string, ChannelAnswer]>([
     ['money is recorded', paidAnswer()],
     ['money of another amount is recorded', paidAnswer({ amount: 7 })],
@@ -156,7 +156,7 @@ describe('while the result of an order is unknown', () => {
   });
 });
 
-describe('once the result of an order is known', () => {
+describe('an order whose result is known', () => {
   test('if one attempt pays the order, every attempt of the order shows that the order is paid', async () => {
     const { a, b } = await twoLive();
     await settle(a.id);

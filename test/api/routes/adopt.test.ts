@@ -212,7 +212,7 @@ describe('adopting a trade', () => {
     ['rate_limited', 504, 'channel_unreachable', '7'],
     ['misconfigured', 503, 'channel_misconfigured', '60'],
   ] as const)(
-    'if the channel is %s, the answer is %i and nothing is stored, so that the repeated request succeeds',
+    "if the channel's error is %s, the answer is %i and nothing is stored, so that the repeated request succeeds",
     async (kind, status, code, after) => {
       const reference = await trade();
       const body = adopting(reference);

@@ -159,7 +159,7 @@ describe('the amount of an order', () => {
     expect((await patch(orderId, { amount: 1250 })).status).toBe(200);
   });
 
-  test('a change of the amount is refused while the channel is deciding about an attempt, and while the money of an attempt waits for a decision', async () => {
+  test('a change of the amount is refused while the channel or an operator must still decide about an attempt', async () => {
     const deciding = await pay(api, key);
     api.workflows.onAskChannel = async ({ id }) => {
       await recordAnswer(api.db, id, { state: 'processing' }, 'query', new Date());

@@ -79,7 +79,7 @@ describe('the feed', () => {
     expect(idsOf((await feed(`?after=${cursor}`)).json)).toEqual(ids.slice(-1));
   });
 
-  describe('when events have been removed after 30 days', () => {
+  describe('the removal of events after 30 days', () => {
     const DAY = 86_400_000;
     const daysAgo = (days: number) => new Date(Date.now() - days * DAY);
 
@@ -171,7 +171,7 @@ describe('the feed', () => {
     });
   });
 
-  describe('after a restore that lost the last events', () => {
+  describe('a restore that lost the last events', () => {
     const refused = {
       status: 410,
       json: { code: 'cursor_expired', detail: expect.stringContaining('restored') },

@@ -172,7 +172,7 @@ test("if a stream misses a change because its maximum lifetime ends, the reader'
   }
 });
 
-describe('if the database connection is lost during a stream', () => {
+describe('the loss of the database connection during a stream', () => {
   const sever = (who: string) =>
     queryOnce(
       databaseUrl,

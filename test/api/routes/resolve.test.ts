@@ -124,7 +124,7 @@ describe('an operator decides to accept the money', () => {
   });
 
   // nodrop does not watch for refunds while money waits for a decision. So an acceptance first queries the channel.
-  describe('after a query that detects refunds made at the channel', () => {
+  describe('with a query of the channel before the decision', () => {
     const undecided = { orderUpdate: 'review', attention: 'amount_mismatch' };
 
     test('accepts only the amount that is left if a part was refunded at the channel without a callback', async () => {

@@ -102,7 +102,7 @@ describe('a repeated request when the present attempt has less than 30 s left', 
     expect((await post(body, late)).json.id).not.toBe(made.id);
   });
 
-  test('returns the same attempt if a new attempt could not expire later, because the order expires', async () => {
+  test('returns the same attempt if a new attempt could not expire later, because the order expires at that time', async () => {
     const order = { id: newOrderId(), amount: 1050, currency: 'CNY', expiresInSeconds: 60 };
     const { body, made } = await attempt({ order, expiresInSeconds: 600 });
     for (const left of [29_999, 4_000, 1]) {

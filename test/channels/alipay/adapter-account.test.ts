@@ -104,7 +104,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       useAccount(certifiedSettingsOf(double));
     });
 
-    test('in certificate mode the adapter sends the same certificate numbers as python-alipay-sdk computes', async () => {
+    test('in certificate mode the adapter sends the certificate numbers that python-alipay-sdk computes', async () => {
       await adapter.checkAccount(account);
       const trade = await paid(adapter, account);
       expect(await query(trade)).toMatchObject({ state: 'paid', amount: 1050 });

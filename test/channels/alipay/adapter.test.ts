@@ -123,7 +123,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
     expect(await adapter.createTrade(account, trade)).toBe('not_renewable');
   });
 
-  describe('codes', () => {
+  describe('QR codes', () => {
     const create = (trade: NewTrade, signal?: AbortSignal) => adapter.createTrade(account, trade, signal);
     const of = 'alipay.trade.precreate';
 
@@ -155,7 +155,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
   });
 
   describe('refunds', () => {
-    test('when a trade is refunded in two parts, its state is refunded, although Alipay calls it closed', async () => {
+    test('when a trade is refunded in two parts, its state becomes refunded, although Alipay calls it closed', async () => {
       const trade = await paid(adapter, account);
       const part = refundOf({ amount: 350 });
       expect(await adapter.queryRefund(account, trade, part)).toEqual({ state: 'unknown_refund' });

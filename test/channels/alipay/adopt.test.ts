@@ -43,7 +43,7 @@ describe.skipIf(oracleFolder() === undefined)('adopted trades', () => {
     expect(await read(reference)).toMatchObject({ terms, answer: { state: 'refunded' } });
   });
 
-  test('a notification identifies a trade that the merchant created, even if its number is longer than a number of nodrop', async () => {
+  test("a notification identifies a trade that the merchant created, even if its number is longer than nodrop's numbers", async () => {
     const [app_id, seller_id] = [
       account.credentials[0]?.app_id ?? '',
       account.credentials[0]?.seller_id ?? '',

@@ -58,7 +58,7 @@ describe('refunds', () => {
     expect((await stateOf(double)).refunds).toHaveLength(1);
   });
 
-  test("the result of a refund request for an unpaid payment is unknown, because Mollie's refusal is not a definite one", async () => {
+  test("the result of a refund request for an unpaid payment is unknown, because Mollie's refusal is not listed as definite", async () => {
     const trade = await created(adapter);
     expect((await errorOf(adapter.refundTrade(ACCOUNT, trade, refundOf(trade)))).kind).toBe('unreachable');
   });

@@ -70,7 +70,7 @@ describe('refusals', () => {
     fc.string(),
   );
 
-  test('any other combination of status and body is not a definite refusal', () => {
+  test('only a refusal that is listed for the operation is definite, whatever its status and body', () => {
     fc.assert(
       fc.property(
         fc.constantFrom(...OPERATIONS),

@@ -28,7 +28,7 @@ describe.each(METHODS)('refunds of payments with the method %s', (method) => {
     expect(await adapter.queryRefund(ACCOUNT, trade, refundOf())).toEqual({ state: 'unknown_refund' });
   });
 
-  test('a refund number refunds only once, even if the amount of a repeated request differs or the key has expired', async () => {
+  test('a refund is made only once under its number, even if a repeated request has another amount or the key has expired', async () => {
     const { trade } = await paidTrade();
     const refund = refundOf();
     const first = await adapter.refundTrade(ACCOUNT, trade, refund);
@@ -148,7 +148,7 @@ describe.each(METHODS)('refunds of payments with the method %s', (method) => {
   });
 
   test.each([[{ status: 'requires_action' }], [{ status: 'pending', pendingReason: 'insufficient_funds' }]])(
-    'a refund to which Stripe gives the status %o needs an operator',
+    'a refund needs an operator if Stripe answers %o',
     async (plan) => {
       await double.tell('refundPlan', plan);
       const { trade } = await paidTrade();

@@ -162,7 +162,7 @@ describe('events', () => {
     });
   });
 
-  test("an event about a refund of nodrop contains nodrop's numbers and Stripe's id of the refund", async () => {
+  test("an event about a refund that nodrop requested contains nodrop's numbers and Stripe's id of the refund", async () => {
     expect(await verify(signed(text('refund.created', refund)))).toEqual({
       kind: 'refund',
       notificationId: 'evt_1',

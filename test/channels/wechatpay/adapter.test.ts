@@ -216,7 +216,7 @@ describe.skipIf(folder === undefined)('refunds', () => {
     expect(await double.tell('books', { outTradeNo: trade.outTradeNo })).toMatchObject({ refunded: 0 });
   });
 
-  test('a refusal with the kind not_now is temporary, but if a refund with that number exists, the adapter reports the refund', async () => {
+  test('if a refund with the refused number exists, the adapter reports that refund, and otherwise the refusal is temporary', async () => {
     const trade = await paidTrade();
     await double.tell('rules', { hasEnough: false });
     const refund = refundOf(trade);

@@ -242,7 +242,7 @@ describe.skipIf(folder === undefined)('callbacks about payments', () => {
 });
 
 describe.skipIf(folder === undefined)('other callbacks', () => {
-  test("a callback about a refund contains nodrop's number and WeChat Pay's id of the refund, even if the refund failed", async () => {
+  test("a callback about a refund contains nodrop's number and WeChat Pay's id of the refund, whatever the refund's state is", async () => {
     const states = { SUCCESS: 'succeeded', ABNORMAL: 'needs_person', CLOSED: 'ask_again' } as const;
     for (const name of ['direct', 'provider'] as const) {
       for (const [status, state] of Object.entries(states)) {
