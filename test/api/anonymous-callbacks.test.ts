@@ -61,7 +61,7 @@ describe('the limit of bytes per second for checking unverifiable callbacks', ()
   /** The number of callbacks with a body of SIZE bytes that fit into a limit of `bytes`. */
   const within = (bytes: number) => Math.floor(bytes / (SIZE + 4_096 + 100));
 
-  test('a verified callback is accepted from an address that has used only a part of the limit with forged ones', async () => {
+  test('an address whose forged callbacks have used only a part of the limit can still send verified callbacks', async () => {
     const { id } = await pay(api, key);
     const unchecked = async () =>
       /result="unchecked"\} (\d+)/.exec(await api.deps.metrics.registry.metrics())?.[1] ?? '0';
@@ -73,7 +73,7 @@ describe('the limit of bytes per second for checking unverifiable callbacks', ()
     expect(await unchecked()).toBe(before);
   });
 
-  test('beyond the limit for all addresses together, only an address that has used its own share is refused', async () => {
+  test('when the limit for all addresses is reached, an address is refused only if it has used up its own share', async () => {
     const { id } = await pay(api, key);
     const behind = await behindProxy();
     try {
@@ -152,7 +152,7 @@ describe('an account that has changed since it was read', () => {
   };
 
   test.each(['within', 'beyond', 'with nonsense, within'] as const)(
-    'a verified callback %s the limit is accepted',
+    'a callback that is signed with the new secret is accepted (%s the limit)',
     async (where) => {
       const { accountId } = await paymentOfNewAccount();
       const before = await api.db.channelAccount.findUniqueOrThrow({ where: { id: accountId } });

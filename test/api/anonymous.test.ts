@@ -49,7 +49,7 @@ async function exhaustMisses(to: TestApi, headers: Record<string, string> = {}) 
 }
 const payment = await pay(api, key);
 
-describe('the SQL that anonymous requests cost', () => {
+describe('the SQL queries of anonymous requests', () => {
   const ofPayment = `/v1/payments/${payment.id}`;
   test.each<[string, () => [path: string, call?: Call]]>([
     ['an unknown key', () => ['/v1/payments?limit=1', { key: `sk_${bogus()}` }]],
@@ -206,7 +206,7 @@ describe('an address beyond its limit', () => {
     }
   });
 
-  test('lookups of accounts from an address beyond its limit cost at most one query in 2 s, which reads only new accounts', async () => {
+  test('all lookups of accounts from addresses beyond the limit together cost at most one query in 2 s', async () => {
     const accounts = new ChannelAccounts(api.db, SECRET, new FailedLookups(now, async () => new Set()), now);
     const find = (id: string) =>
       accounts.find({ channel: 'simulator', id }, '192.0.2.1').catch(({ code }: Refusal) => code);
@@ -323,7 +323,7 @@ describe('X-Forwarded-For', () => {
     expect((await from(api, '192.0.2.2')).status).toBe(429);
   });
 
-  test('if a trusted proxy sends X-Forwarded-For, each address in it has its own limit, and an IPv6 address shares the limit of its /64', async () => {
+  test('behind a trusted proxy, each address in X-Forwarded-For has its own limit, and all IPv6 addresses of a /64 share one limit', async () => {
     const behind = await started(['loopback']);
     try {
       await exhaustMisses(behind, { 'x-forwarded-for': '198.51.100.1' });

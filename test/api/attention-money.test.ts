@@ -57,40 +57,49 @@ describe('money that waits for a decision', () => {
   test.each([
     ['amount_mismatch', mismatch],
     ['late_payment_review', late],
-  ] as const)('%s: it cannot be dismissed, and accepting it clears it', async (_, waiting) => {
-    const id = await waiting();
-    expect((await resolve(id, 'dismiss')).json.code).toBe('not_resolvable');
-    expect((await resolve(id, 'accept')).json.orderUpdate).toBe('applied');
-    await expectOver(id);
-  });
+  ] as const)(
+    '%s: the attention cannot be dismissed, and is cleared when an operator accepts the money',
+    async (_, waiting) => {
+      const id = await waiting();
+      expect((await resolve(id, 'dismiss')).json.code).toBe('not_resolvable');
+      expect((await resolve(id, 'accept')).json.orderUpdate).toBe('applied');
+      await expectOver(id);
+    },
+  );
 
   test.each([
     ['amount_mismatch', mismatch],
     ['late_payment_review', late],
-  ] as const)('%s: a refund clears it once the money is refunded', async (_, waiting) => {
-    const id = await waiting();
-    const { json } = await resolve(id, 'refund');
-    expect(json).toMatchObject({
-      attention: 'order_conflict',
-      attentionDetail: 'An operator refunds the payment.',
-    });
-    await givenBack(automaticRefundId(id), at(20));
-    await expectOver(id);
-  });
+  ] as const)(
+    '%s: if an operator refunds the money, the attention is cleared once the refund has succeeded',
+    async (_, waiting) => {
+      const id = await waiting();
+      const { json } = await resolve(id, 'refund');
+      expect(json).toMatchObject({
+        attention: 'order_conflict',
+        attentionDetail: 'An operator refunds the payment.',
+      });
+      await givenBack(automaticRefundId(id), at(20));
+      await expectOver(id);
+    },
+  );
 
   test.each([
     ['amount_mismatch', mismatch],
     ['late_payment_review', late],
-  ] as const)('%s: the channel refuses the refund', async (_, waiting) => {
-    const id = await waiting();
-    await resolve(id, 'refund');
-    const refused = { state: 'failed', reason: 'account closed' } as const;
-    await recordRefundAnswer(api.db, automaticRefundId(id), refused, at(20));
-    await expectShown(id, 'refund_failing', at(20), 'account closed');
-    const again = await refund(id);
-    await givenBack(again.id, at(30));
-    await expectOver(id);
-  });
+  ] as const)(
+    '%s: if the channel refuses the refund, refund_failing is raised, and a later refund clears it',
+    async (_, waiting) => {
+      const id = await waiting();
+      await resolve(id, 'refund');
+      const refused = { state: 'failed', reason: 'account closed' } as const;
+      await recordRefundAnswer(api.db, automaticRefundId(id), refused, at(20));
+      await expectShown(id, 'refund_failing', at(20), 'account closed');
+      const again = await refund(id);
+      await givenBack(again.id, at(30));
+      await expectOver(id);
+    },
+  );
 
   test.each([
     ['a merchant refunded it', false],

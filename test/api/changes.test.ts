@@ -74,7 +74,7 @@ test('without notifications, every waiting request reads the database again with
   expect(looks.every(({ length }) => length >= 3)).toBe(true);
 });
 
-describe('when the listening connection is lost', () => {
+describe('the loss of the connection that listens for notifications', () => {
   test('all waiting requests read the database, one per millisecond, and read again when the connection is restored', async () => {
     changes = new Changes(databaseUrl, quiet);
     changes.start();

@@ -14,7 +14,7 @@ import { callUrl, SECRET } from './support.ts';
 // Tests the API and the command line, each in its own process. Both must work without Temporal.
 
 describe('npm run nodrop', () => {
-  test('fails if the embedded stack has not made its secrets yet, and does not make the secrets itself', async () => {
+  test('fails if the embedded stack has not created its secrets yet, and does not create them', async () => {
     const folder = temporaryHome();
     try {
       const embedded = { DATABASE_URL: '', NODROP_SECRET: '', NODROP_HOME: folder };

@@ -151,7 +151,7 @@ describe('the readiness of the API', () => {
     expect(await ready()).toEqual(not('in_recovery'));
   });
 
-  test('is 503 after a refused write, for 10 s without a new check, and then until a check can write its probe', async () => {
+  test('is 503 for 10 s after a refused write, and afterwards until a check can write its probe', async () => {
     const undo = [await refuseWrites('orders', '53100'), await refuseWrites('write_probe', '53100')];
     expect(await ready()).toEqual(READY);
     const refused = await order();

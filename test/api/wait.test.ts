@@ -61,7 +61,7 @@ test('a request that waits for an order is answered as soon as the order is paid
   expect(took).toBeLessThan(AT_ONCE_MS);
 });
 
-test('a new next action ends the wait, but an existing next action does not', async () => {
+test('a request that waits for a payment is answered when its next action appears, but not because a next action exists already', async () => {
   api.workflows.onAwaitNextAction = async () => false;
   const { json } = await api.call('/v1/payments', {
     key,
@@ -98,7 +98,7 @@ test.each(['-1', '61', '1.5', 'x', '', '1&wait=2'])('wait=%s is refused', async 
   }
 });
 
-describe('when the listening connection is lost', () => {
+describe('the loss of the connection that listens for notifications', () => {
   test('the connection is restored, and waiting requests get later changes immediately', async () => {
     const { id } = await pay(api, key);
     const { answer, took } = await answerAfter(`/v1/payments/${id}?wait=30`, async () => {
@@ -111,7 +111,7 @@ describe('when the listening connection is lost', () => {
     expect(took).toBeLessThan(AT_ONCE_MS);
   });
 
-  test('waiting requests also get a change that happens without a listening connection', async () => {
+  test('waiting requests also get a change that happens while no connection listens for notifications', async () => {
     const { id } = await pay(api, key);
     const { answer, took } = await answerAfter(`/v1/payments/${id}?wait=30`, async () => {
       const terminated = terminateListener();

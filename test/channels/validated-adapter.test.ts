@@ -113,7 +113,7 @@ describe('an answer or a callback that cannot be stored', () => {
     { state: 'failed', reason: NUL },
     { state: 'won' },
   ])(
-    'an answer about a trade with %o is garbage, and a callback about this trade is refused',
+    'an answer about a trade is garbage if it contains %o, and such a callback is refused',
     async (trade) => {
       await expect(query(trade)).rejects.toMatchObject({ name: 'ChannelError', kind: 'garbage' });
       await expect(call({ trade })).rejects.toThrow(CallbackError);
@@ -149,7 +149,7 @@ describe('an answer or a callback that cannot be stored', () => {
     { refundedAt: '9999-12-31T23:59:59-23:59' },
     { state: 'failed', reason: HALF },
   ])(
-    'an answer about a refund with %o is garbage, and a callback about this refund is refused',
+    'an answer about a refund is garbage if it contains %o, and such a callback is refused',
     async (refund) => {
       const adapter = saying({ refund });
       for (const asked of [

@@ -36,7 +36,7 @@ describe('the control side', () => {
     );
   });
 
-  test('the control side merges faults group by group and shows them', async () => {
+  test('the control side merges changed faults into their groups, and returns all faults', async () => {
     const { setFaults } = await start();
     await setFaults({ callback: { dropRate: 0.5 }, down: true });
     expect((await setFaults({ callback: { delayMs: 10 } })).body).toEqual({
@@ -54,7 +54,7 @@ describe('the control side', () => {
     ['rateLimitPerSecond', { rateLimitPerSecond: -1 }],
     ['seed', { seed: 'x' }],
   ])(
-    'a change with the invalid setting %s is refused with the name of the setting, and no setting changes',
+    'a change that contains the invalid setting %s is refused as a whole, and the refusal names the setting',
     async (path, faults) => {
       const { setFaults } = await start();
       const answer = await setFaults({ ...faults, close: { errorRate: 1 } });
@@ -98,7 +98,7 @@ describe('the wallet page', () => {
     expect(response.headers.get('cache-control')).toBe('no-store');
   });
 
-  test('the wallet page pays with its own form, and returns to itself with a link to the shop', async () => {
+  test('the form of the wallet page pays the trade, and then shows the page with a link to the shop', async () => {
     const { adapter, url } = await start();
     const trade = newTrade();
     await adapter.createTrade(ACCOUNT, trade);
@@ -113,7 +113,7 @@ describe('the wallet page', () => {
     expect(html).not.toContain('<form');
   });
 
-  test('the wallet page is in Chinese for a payer who prefers or chooses it, also after paying', async () => {
+  test("the wallet page is in Chinese, even after the payment, if the payer's browser or the payer chooses Chinese", async () => {
     const { adapter, url } = await start();
     const trade = newTrade();
     await adapter.createTrade(ACCOUNT, trade);
@@ -154,7 +154,7 @@ describe('the wallet page', () => {
     },
   );
 
-  test('the wallet page answers a program that sends a form like one that sends JSON', async () => {
+  test("a program that sends the wallet's form gets the same answers as a program that sends JSON", async () => {
     const { adapter, url } = await start();
     const trade = newTrade();
     await adapter.createTrade(ACCOUNT, trade);
@@ -186,7 +186,7 @@ describe('the wallet page', () => {
     expect((await fetch(page, { method: 'POST' })).status).toBe(200);
   });
 
-  test('the wallet page refuses a page under a foreign name that points to this host', async () => {
+  test('the wallet page refuses requests under another host name, even if that name points to this host', async () => {
     const { url } = await start();
     const page = `${url}/pay/p1`;
     const as = (host: string) => status(page, { host, origin: `http://${host}` }, 'POST');
@@ -195,7 +195,7 @@ describe('the wallet page', () => {
     expect(await as('localhost:4000')).toBe(404);
   });
 
-  test('the wallet page accepts the same payment twice and refuses a contradictory one', async () => {
+  test('the wallet page accepts the same decision twice, and refuses a contradictory decision', async () => {
     const { adapter, pay } = await start();
     const trade = newTrade();
     await adapter.createTrade(ACCOUNT, trade);

@@ -47,7 +47,7 @@ function idOf(callback: Received): unknown {
 }
 
 describe('callbacks', () => {
-  test('a callback reports a success, is signed by the account, and can be read by the adapter', async () => {
+  test('a callback that reports a success is verified and read by the adapter', async () => {
     const { shop, adapter, adapterOf, pay, no, ledger } = await scene();
     await pay(no);
     const callback = only(await shop.until(1));
@@ -117,7 +117,7 @@ describe('callbacks', () => {
     expect(await ledger()).toMatchObject([{ callbackAttempts: 3 }]);
   });
 
-  test('a callback is not acknowledged by a redirect, and ends after the last wait', async () => {
+  test('a callback that is answered with a redirect is sent again until its last attempt', async () => {
     const { shop, pay, no, trade, adapter } = await scene({}, () => 302, [1]);
     await pay(no);
     await shop.until(2);
@@ -149,7 +149,7 @@ describe('callbacks', () => {
 });
 
 describe('faults of callbacks', () => {
-  test('dropRate: no callback is sent, although the trade is paid', async () => {
+  test('with dropRate, no callback is sent although the trade is paid', async () => {
     const { shop, adapter, pay, no, trade, setFaults, ledger } = await scene({ dropRate: 1 });
     await pay(no);
     await setFaults({ callback: { dropRate: 0 } });
@@ -164,7 +164,7 @@ describe('faults of callbacks', () => {
     ]);
   });
 
-  test('duplicates: the configured number of extra copies with one id', async () => {
+  test('with duplicates, the configured number of extra copies is sent with the same id', async () => {
     const { shop, pay, no, ledger } = await scene({ duplicates: 2 });
     await pay(no);
     const callbacks = await shop.until(3);
@@ -172,7 +172,7 @@ describe('faults of callbacks', () => {
     expect(await ledger()).toMatchObject([{ callbackAttempts: 3 }]);
   });
 
-  test('corruptSignatureRate: every attempt has a wrong signature, but names the trade', async () => {
+  test('with corruptSignatureRate, every attempt has a wrong signature, but names the trade', async () => {
     const { shop, adapter, pay, no } = await scene({ corruptSignatureRate: 1 }, () => 401, [1]);
     await pay(no);
     for (const { headers, rawBody } of await shop.until(2)) {
@@ -183,7 +183,7 @@ describe('faults of callbacks', () => {
     }
   });
 
-  test('wrongAmountRate: validly signed with another amount than a query reports', async () => {
+  test('with wrongAmountRate, a callback has a valid signature, but another amount than a query reports', async () => {
     const { shop, adapter, pay, no } = await scene({ wrongAmountRate: 1 });
     await pay(no);
     const { headers, rawBody } = only(await shop.until(1));
@@ -193,7 +193,7 @@ describe('faults of callbacks', () => {
     expect(await adapter.queryTrade(ACCOUNT, tradeNamed(no))).toMatchObject({ amount: 1050 });
   });
 
-  test('outOfOrder: an outdated, validly signed callback follows the success', async () => {
+  test('with outOfOrder, an outdated callback with a valid signature follows the success', async () => {
     const { shop, adapter, pay, no } = await scene({ outOfOrder: true });
     await pay(no);
     const callbacks = await shop.until(2);
@@ -204,7 +204,7 @@ describe('faults of callbacks', () => {
     expect(new Set(callbacks.map(idOf)).size).toBe(2);
   });
 
-  test('delayMs: sent later, even after a restart', async () => {
+  test('with delayMs, a callback is sent later, even after a restart', async () => {
     const { shop, pay, no, close, folder } = await scene({ delayMs: 3_600_000 });
     await pay(no);
     await close();
@@ -250,7 +250,7 @@ describe('verifyCallback', () => {
     return await adapter.verifyCallback(ACCOUNT, { headers, rawBody: Buffer.from(body) });
   }
 
-  test('verifyCallback accepts a valid callback, also among several signatures', async () => {
+  test('verifyCallback accepts a callback if one of its signatures is valid', async () => {
     const timestamp = now();
     const right = signature(SECRETS.simulator, 'msg_1', timestamp, JSON.stringify(good));
     const several = { 'webhook-signature': `v1,AAAA v2,x ${right}` };

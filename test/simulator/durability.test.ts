@@ -49,7 +49,7 @@ function listening(child: ChildProcess): Promise<void> {
 }
 
 describe('the process', () => {
-  test('the process keeps every answered trade, payment and fault after kill -9, and continues with its callbacks', async () => {
+  test('after kill -9 the process still has every acknowledged trade, payment and fault, and sends the remaining callbacks', async () => {
     const home = tempFolder();
     const port = await freePort();
     const shop = await receiver();
@@ -100,7 +100,7 @@ describe('the process', () => {
     expect(await third.ended).toEqual({ code: 0, errors: '' });
   });
 
-  test('the process reports in one sentence that its port is taken, and leaves the ledger to the running simulator', async () => {
+  test('a second process reports in one sentence that its port is taken, and does not change the ledger', async () => {
     const home = tempFolder();
     const { url, adapter, ledger } = await start({ folder: join(home, 'simulator') });
     await adapter.createTrade(ACCOUNT, newTrade());
@@ -115,7 +115,7 @@ describe('the process', () => {
 });
 
 describe('journals', () => {
-  test('a journal drops an unfinished last line, and writes new entries on their own lines', async () => {
+  test('an unfinished last line of a journal is dropped, so that new entries begin on a line of their own', async () => {
     const folder = tempFolder();
     const one = await start({ folder });
     await one.adapter.createTrade(ACCOUNT, newTrade({ subject: 'line\u2028separators' }));
@@ -130,7 +130,7 @@ describe('journals', () => {
     expect(await three.ledger()).toEqual(before);
   });
 
-  test('a journal of an older version with fewer faults has the new faults off', async () => {
+  test('faults that a journal of an older version does not contain are off', async () => {
     const folder = tempFolder();
     const { close: _, ...groups } = NO_FAULTS;
     const faults = { ...groups, close: { errorRate: 0.5 } };
@@ -142,7 +142,7 @@ describe('journals', () => {
     });
   });
 
-  test('a journal that is damaged prevents the start, so that no payments are forgotten', async () => {
+  test('the simulator does not start with a damaged journal, so that no payments are forgotten', async () => {
     const folder = tempFolder();
     const path = join(folder, 'journal.jsonl');
     writeFileSync(path, '{"emptied":true}\nnonsense\n{"emptied":true}\n');

@@ -14,7 +14,7 @@ async function created(faults: object = {}) {
 }
 
 describe('faults', () => {
-  test('create.errorRate: 500 and nothing created', async () => {
+  test('with create.errorRate, a create request is answered 500 and no trade is created', async () => {
     const { adapter, ledger, setFaults } = await start();
     await setFaults({ create: { errorRate: 1 } });
     const creating = adapter.createTrade(ACCOUNT, newTrade());
@@ -22,7 +22,7 @@ describe('faults', () => {
     expect(await ledger()).toEqual([]);
   });
 
-  test('create.timeoutAfterAcceptRate: created, but the answer never arrives; a repeated request finds the trade', async () => {
+  test('with create.timeoutAfterAcceptRate, the trade is created without an answer, and a repeated request finds the trade', async () => {
     const { adapter, ledger, setFaults } = await start();
     await setFaults({ create: { timeoutAfterAcceptRate: 1 } });
     const trade = newTrade();
@@ -51,20 +51,20 @@ describe('faults', () => {
     expect(await outcome).toMatchObject({ kind: 'unreachable' });
   });
 
-  test('latencyMs: slower, but correct', async () => {
+  test('with latencyMs, answers are late but correct', async () => {
     const { adapter, no, trade } = await created({ create: { latencyMs: 5 }, query: { latencyMs: 5 } });
     expect(await adapter.createTrade(ACCOUNT, trade)).toMatchObject({ action: { type: 'redirect' } });
     expect(await adapter.queryTrade(ACCOUNT, tradeNamed(no))).toEqual({ state: 'unpaid' });
   });
 
-  test('query.errorRate and close.errorRate: unreachable, nothing changed', async () => {
+  test('with query.errorRate and close.errorRate, the channel is unreachable and the trade does not change', async () => {
     const { adapter, no, ledger } = await created({ query: { errorRate: 1 }, close: { errorRate: 1 } });
     await expect(adapter.queryTrade(ACCOUNT, tradeNamed(no))).rejects.toMatchObject({ kind: 'unreachable' });
     await expect(adapter.closeTrade(ACCOUNT, tradeNamed(no))).rejects.toMatchObject({ kind: 'unreachable' });
     expect(await ledger()).toMatchObject([{ state: 'NOTPAY' }]);
   });
 
-  test('close.ineffectiveRate: reported as closed, until a payer who was already in the wallet pays', async () => {
+  test('with close.ineffectiveRate, a trade is reported as closed, but can still be paid', async () => {
     const { adapter, no, pay, setFaults } = await created({ close: { ineffectiveRate: 1 } });
     expect(await adapter.closeTrade(ACCOUNT, tradeNamed(no))).toEqual({ state: 'closed' });
     expect(await adapter.queryTrade(ACCOUNT, tradeNamed(no))).toEqual({ state: 'closed' });
@@ -74,7 +74,7 @@ describe('faults', () => {
     expect(await adapter.queryTrade(ACCOUNT, tradeNamed(no))).toMatchObject({ state: 'paid' });
   });
 
-  test('query.garbageRate: truncated or wrongly signed, and never accepted', async () => {
+  test('with query.garbageRate, answers are truncated or have a wrong signature, and the adapter accepts none', async () => {
     const { adapter, no, url } = await created({ query: { garbageRate: 1 } });
     const readable: boolean[] = [];
     for (let round = 0; round < 12; round++) {
@@ -89,7 +89,7 @@ describe('faults', () => {
     expect(new Set(readable)).toEqual(new Set([true, false]));
   });
 
-  test('query.lagMs: the query does not see the payment yet, the close does', async () => {
+  test('with query.lagMs, a query does not show the payment yet, but a close does', async () => {
     const { adapter, no, pay, setFaults } = await created({ query: { lagMs: 3_600_000 } });
     await pay(no);
     expect(await adapter.queryTrade(ACCOUNT, tradeNamed(no))).toEqual({ state: 'unpaid' });
@@ -98,7 +98,7 @@ describe('faults', () => {
     expect(await adapter.queryTrade(ACCOUNT, tradeNamed(no))).toMatchObject({ state: 'paid' });
   });
 
-  test('refund.errorRate: 500 and no refund', async () => {
+  test('with refund.errorRate, a refund request is answered 500 and no refund is made', async () => {
     const { no, pay, url, ledger } = await created({ refund: { errorRate: 1 } });
     await pay(no);
     const body = JSON.stringify({ outRefundNo: 'r1', amount: 1 });
@@ -106,7 +106,7 @@ describe('faults', () => {
     expect(await ledger()).toMatchObject([{ refunded: 0, state: 'SUCCESS' }]);
   });
 
-  test('refund.balanceTooLowRate: refused, and no refund; an existing refund is still answered', async () => {
+  test('with refund.balanceTooLowRate, new refunds are refused, but a request for an existing refund is answered', async () => {
     const { no, pay, url, ledger, setFaults } = await created({ refund: { balanceTooLowRate: 1 } });
     await pay(no);
     const refund = (outRefundNo: string) =>
@@ -122,7 +122,7 @@ describe('faults', () => {
     expect(await refund('r2')).toMatchObject(refused);
   });
 
-  test('refund.processingMs: a refund in process counts against what is left, and the next start completes it', async () => {
+  test('with refund.processingMs, a refund in process reduces the amount that is left, and is completed after a restart', async () => {
     const folder = tempFolder();
     const { adapter, setFaults, pay, url, close } = await start({ folder });
     const trade = newTrade();
@@ -145,7 +145,7 @@ describe('faults', () => {
     });
   });
 
-  test('rateLimitPerSecond: 429 with Retry-After above the limit, for each account separately', async () => {
+  test('with rateLimitPerSecond, requests of an account beyond the limit are answered 429 with Retry-After', async () => {
     const { adapter, adapterOf, no } = await created({ rateLimitPerSecond: 1 });
     const asked = await Promise.allSettled(
       Array.from({ length: 8 }, () => adapter.queryTrade(ACCOUNT, tradeNamed(no))),
@@ -159,7 +159,7 @@ describe('faults', () => {
     });
   });
 
-  test('down: the channel is unreachable, but payers can still pay', async () => {
+  test('with the fault down, the channel is unreachable, but payers can still pay', async () => {
     const { adapter, no, pay, setFaults } = await created({ down: true });
     await expect(adapter.queryTrade(ACCOUNT, tradeNamed(no))).rejects.toMatchObject({ kind: 'unreachable' });
     expect((await pay(no)).status).toBe(200);
@@ -180,7 +180,7 @@ describe('random draws', () => {
     expect(draw(7, names)).not.toEqual(draw(8, names));
   });
 
-  test('random draws choose about as many trades as the rate says', () => {
+  test('the share of trades that random draws choose is close to the configured rate', () => {
     const { size } = draw(7, names);
     expect(size).toBeGreaterThan(80);
     expect(size).toBeLessThan(160);

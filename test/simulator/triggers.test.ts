@@ -75,7 +75,7 @@ describe('subjects', () => {
     ['[sim:toString]', 'there is no trigger toString'],
     ['[sim:paid declined]', 'paid and declined cannot be combined, give one of them'],
     ['[sim:callback-lost callback-late]', 'callback-lost and callback-late cannot be combined'],
-  ])('the subject %s is rejected, and the message says what is wrong', async (subject, message) => {
+  ])('the subject %s is rejected with a message that explains the fault', async (subject, message) => {
     const simulator = await start();
     const refused = simulator.adapter.createTrade(ACCOUNT, newTrade({ subject }));
     await expect(refused).rejects.toMatchObject({
@@ -85,7 +85,7 @@ describe('subjects', () => {
     expect(await simulator.ledger()).toEqual([]);
   });
 
-  test('a subject with wrong-amount needs at least two minor units', async () => {
+  test('the trigger wrong-amount needs an amount of at least two minor units', async () => {
     const { adapter } = await start();
     const trade = newTrade({ subject: '[sim:paid wrong-amount]', amount: 1 });
     await expect(adapter.createTrade(ACCOUNT, trade)).rejects.toThrow(
@@ -123,7 +123,7 @@ describe('the payer', () => {
     await eventually(async () => (await rowOf(simulator, outTradeNo))?.state === state);
   });
 
-  test('the wallet does not act on a trade that a person has already decided or the shop has already closed', async () => {
+  test('the wallet does not act on a trade that a payer has already decided or that the shop has already closed', async () => {
     const simulator = await start();
     const first = async (act: (no: string) => Promise<boolean>) => {
       const { no, done } = await unlessOutOfTime(
@@ -247,7 +247,7 @@ describe('refunds', () => {
     await eventually(async () => (await rowOf(simulator, outTradeNo))?.refunded === 1050);
   });
 
-  test('with the trigger refund-silent, the request and the query of a refund get no answer, and a later query reports it as refunded', async () => {
+  test('with the trigger refund-silent, a refund request and its first query get no answer, but the refund is made', async () => {
     const simulator = await start();
     const { refund, asked } = await unlessOutOfTime(
       REFUND_MS,

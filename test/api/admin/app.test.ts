@@ -83,7 +83,7 @@ async function callAs(host: string, url: string): Promise<Answer> {
   };
 }
 
-describe('the hosts that the admin listener answers', () => {
+describe('the host names that the admin listener accepts', () => {
   const statuses = async (as: string, host: string) =>
     (
       await Promise.all(
@@ -92,7 +92,7 @@ describe('the hosts that the admin listener answers', () => {
     ).map(({ status }) => status);
   const answered = [200, 200, 200, 404];
 
-  test('on loopback the admin listener refuses every other host name, because a web page can point its own name to loopback', async () => {
+  test('on loopback the admin listener accepts only loopback host names, because a web page can point its own name to loopback', async () => {
     for (const as of ['localhost', 'localhost:3001', '127.0.0.1:3001', '127.0.0.1', '[::1]:3001'])
       expect([as, await statuses(as, '127.0.0.1')]).toEqual([as, answered]);
     for (const as of ['evil.example', 'evil.example:3001', '127.0.0.1.evil.example', '10.0.0.7'])
@@ -149,7 +149,7 @@ describe('/details', () => {
     for (const secret of Object.values(SECRETS)) expect(answer.text).not.toContain(secret);
   });
 
-  test('counts the payments and callbacks of all merchants that wait for an operator, and shows the age of the oldest', async () => {
+  test('shows how many payments and callbacks wait for an operator, and the age of the oldest', async () => {
     const at = Date.now();
     const ago = (seconds: number) => new Date(at - seconds * 1000);
     const other = await newKey(api.db);
@@ -192,7 +192,7 @@ describe('/details', () => {
     expect((await countCallbacks(api.db, 1)).unmatched).toMatchObject({ count: 1, more: true });
   });
 
-  test('counts the deliveries that order services have not answered, and the metrics do the same', async () => {
+  test('shows the number of deliveries that order services have not answered, and the metrics show the same number', async () => {
     const at = Date.now();
     const ago = (seconds: number) => new Date(at - seconds * 1000);
     const { id: paymentId, merchantId } = await api.db.payment.findUniqueOrThrow({

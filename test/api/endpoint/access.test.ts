@@ -221,10 +221,13 @@ describe('the development key', () => {
     ['origin', 'null', false],
     ['origin', 'http://localhost:8080', true],
     ['origin', 'http://[::1]:3000', true],
-  ])('a request with the header %s: %s may use the development key: %s', (name, value, expected) => {
-    const asked = request('127.0.0.1', { host: 'localhost', [name]: value });
-    expect(isDevelopmentKeyAccepted(loopbackConfig, asked)).toBe(expected);
-  });
+  ])(
+    'for a request with the header "%s: %s", isDevelopmentKeyAccepted returns %s',
+    (name, value, expected) => {
+      const asked = request('127.0.0.1', { host: 'localhost', [name]: value });
+      expect(isDevelopmentKeyAccepted(loopbackConfig, asked)).toBe(expected);
+    },
+  );
 
   test.each([
     ['127.0.0.1', true],
@@ -237,7 +240,7 @@ describe('the development key', () => {
     ['::', false],
     ['127.0.0.1.evil.example', false],
     ['', false],
-  ])('for the host "%s" the result of isLoopback is %s', (host, expected) => {
+  ])('for the host "%s", isLoopback returns %s', (host, expected) => {
     expect(isLoopback(host)).toBe(expected);
   });
 });

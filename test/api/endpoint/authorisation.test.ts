@@ -49,7 +49,7 @@ describe.each(guardedByName)('the route %s', (_, endpoint) => {
     auth === 'operator' ? [stranger.operatorKey] : [stranger.key, stranger.operatorKey];
 
   // Refused requests change nothing, so all cases share one set-up.
-  describe('refuses', () => {
+  describe('refused requests', () => {
     beforeAll(begin);
     afterAll(end);
 
@@ -93,7 +93,7 @@ describe.each(guardedByName)('the route %s', (_, endpoint) => {
     });
   });
 
-  describe('accepts', () => {
+  describe('accepted requests', () => {
     beforeEach(begin);
     afterEach(end);
 
@@ -208,7 +208,7 @@ describe('two merchants', () => {
   beforeEach(begin);
   afterEach(end);
 
-  test('each has an order with the same id, and neither can see the order of the other', async () => {
+  test('can use the same order id, and each merchant sees only its own order', async () => {
     const own = { id: victim.orderId, amount: 7, currency: 'EUR' };
     const before = await victims();
     const made = await api.call('/v1/orders', { key: stranger.key, body: own });
@@ -229,7 +229,7 @@ describe('two merchants', () => {
     expect(await list(stranger.operatorKey)).toEqual({ data: [], nextCursor: null });
   });
 
-  test("a request that waits for another merchant's order is refused immediately, and a cursor of another merchant's list shows nothing", async () => {
+  test("a merchant can neither wait for another merchant's order nor read another merchant's list with its cursor", async () => {
     const began = runningTime();
     const waited = await api.call(`/v1/orders/${victim.orderId}?wait=30`, { key: stranger.key });
     expect([waited.status, began() < 15_000]).toEqual([404, true]);

@@ -21,7 +21,7 @@ import {
 // Tests a request whose Idempotency-Key belongs to an earlier request. The earlier request is still in progress, had
 // no definite result, or was sent to a process that died during the request.
 
-describe('no result is kept for the Idempotency-Key if', () => {
+describe('reasons to store no result for an Idempotency-Key', () => {
   test('the order exists with other content, because the order can be changed', async () => {
     const id = randomUUID();
     const order = { ...newPayment().order, subject: 'Two tickets' };
@@ -175,7 +175,7 @@ describe('an Idempotency-Key whose process died', () => {
     ['before it did its work', false],
     ['after its payment was created', true],
   ])(
-    'if the process died %s, the key is in progress until its lease ends, and then the same request runs again',
+    'if the process died %s, a repeated request is answered "in progress" until the lease ends, and then runs again',
     async (_, made) => {
       const [id, body] = [randomUUID(), newPayment()];
       const first = made ? await api.call('/v1/payments', { key, body }) : undefined;

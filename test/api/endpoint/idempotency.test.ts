@@ -128,7 +128,7 @@ test('another body with the same key is refused even if no result was stored for
   expect((await pay(newPayment(), id)).json.code).toBe('idempotency_key_reused');
 });
 
-describe('Idempotency-Key of a channel switch', () => {
+describe('the Idempotency-Key of a channel switch', () => {
   const to = (channel: string) => ({ channel });
   const live = async () => (await api.call('/v1/payments', { key, body: newPayment() })).json;
   /** Ends the previous attempt, as the attempt's workflow does. */
@@ -195,7 +195,7 @@ describe('Idempotency-Key of a channel switch', () => {
   });
 });
 
-test('an Idempotency-Key belongs to its merchant', async () => {
+test('the same Idempotency-Key is independent for two merchants, but shared by all API keys of one merchant', async () => {
   const [id, body] = [randomUUID(), newPayment()];
   const mine = await pay(body, id);
   const stranger = await newKey(api.db);
@@ -212,13 +212,16 @@ test('an Idempotency-Key belongs to its merchant', async () => {
   expect([again.status, again.json.id, isReplayed(again)]).toEqual([201, mine.json.id, 'true']);
 });
 
-test.each(['', ' ', 'a b', 'ключ', 'x'.repeat(256), 'a\tb'])('the key %j is rejected', async (bad) => {
-  // The key is sent as bytes, because fetch accepts only Latin-1 in headers.
-  const answer = await send('/v1/payments', newPayment(), Buffer.from(bad).toString('latin1'));
-  // Spaces at the ends of a header are not part of its value.
-  expect([answer.status, answer.json.code]).toEqual([400, 'bad_request']);
-  expect(answer.json.detail).toContain('Idempotency-Key');
-});
+test.each(['', ' ', 'a b', 'ключ', 'x'.repeat(256), 'a\tb'])(
+  'the Idempotency-Key %j is rejected',
+  async (bad) => {
+    // The key is sent as bytes, because fetch accepts only Latin-1 in headers.
+    const answer = await send('/v1/payments', newPayment(), Buffer.from(bad).toString('latin1'));
+    // Spaces at the ends of a header are not part of its value.
+    expect([answer.status, answer.json.code]).toEqual([400, 'bad_request']);
+    expect(answer.json.detail).toContain('Idempotency-Key');
+  },
+);
 
 test('an Idempotency-Key may contain every visible ASCII character, and have up to 255 characters', async () => {
   const id = String.fromCharCode(...Array.from({ length: 94 }, (_, i) => 33 + i)).padEnd(255, 'x');

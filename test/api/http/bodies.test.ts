@@ -88,34 +88,37 @@ const routes: readonly [listener: string, line: string][] = [
 
 const statusOf = (answer: string) => Number(/^HTTP\/1\.1 (\d+)/.exec(answer)?.[1]);
 
-describe.concurrent.each(routes)('the server %s, request "%s"', (listener, line) => {
-  test('a body whose Content-Length is too large is refused before it is read', async () => {
-    const { answer, read } = await flood(listeners[listener] ?? '', {
-      head: [`${line} HTTP/1.1`, HUGE, 'Content-Type: application/json'],
-      chunk: BLOCK,
+describe.concurrent.each(routes)(
+  'the limit of the request body: server %s, request "%s"',
+  (listener, line) => {
+    test('a body whose Content-Length is too large is refused before it is read', async () => {
+      const { answer, read } = await flood(listeners[listener] ?? '', {
+        head: [`${line} HTTP/1.1`, HUGE, 'Content-Type: application/json'],
+        chunk: BLOCK,
+      });
+      expect(statusOf(answer)).toBe(413);
+      expect(answer).toMatch(/\r\nConnection: close\r\n/i);
+      expect(read).toBeLessThan(READ_AT_MOST - BODY_LIMIT);
     });
-    expect(statusOf(answer)).toBe(413);
-    expect(answer).toMatch(/\r\nConnection: close\r\n/i);
-    expect(read).toBeLessThan(READ_AT_MOST - BODY_LIMIT);
-  });
 
-  test('a body without a Content-Length is read up to the limit, and then the connection is closed', async () => {
-    const { answer, read } = await flood(listeners[listener] ?? '', {
-      head: [`${line} HTTP/1.1`, CHUNKED, 'Content-Type: application/json', `Authorization: Bearer ${key}`],
-      chunk: chunked(BLOCK),
+    test('a body without a Content-Length is read up to the limit, and then the connection is closed', async () => {
+      const { answer, read } = await flood(listeners[listener] ?? '', {
+        head: [`${line} HTTP/1.1`, CHUNKED, 'Content-Type: application/json', `Authorization: Bearer ${key}`],
+        chunk: chunked(BLOCK),
+      });
+      expect(statusOf(answer)).toBeGreaterThanOrEqual(200);
+      expect(read).toBeLessThan(READ_AT_MOST);
     });
-    expect(statusOf(answer)).toBeGreaterThanOrEqual(200);
-    expect(read).toBeLessThan(READ_AT_MOST);
-  });
 
-  test('a request with `Expect: 100-continue` and a large body is refused, and never gets "100 Continue"', async () => {
-    const { answer, read } = await flood(listeners[listener] ?? '', {
-      head: [`${line} HTTP/1.1`, HUGE, 'Expect: 100-continue'],
+    test('a request with `Expect: 100-continue` and a large body is refused, and never gets "100 Continue"', async () => {
+      const { answer, read } = await flood(listeners[listener] ?? '', {
+        head: [`${line} HTTP/1.1`, HUGE, 'Expect: 100-continue'],
+      });
+      expect(answer.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 413']);
+      expect(read).toBeLessThan(1_000);
     });
-    expect(answer.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 413']);
-    expect(read).toBeLessThan(1_000);
-  });
-});
+  },
+);
 
 const problemIn = (answer: string) => {
   const [head = '', body = ''] = answer.split('\r\n\r\n');
@@ -144,7 +147,7 @@ describe.concurrent.each([
   ['compressed', 'Content-Encoding: gzip', gzipSync(Buffer.alloc(16 * 1024 * 1024))],
   // No parser can decode a body in this encoding.
   ['in an unknown encoding', 'Content-Encoding: zip', BLOCK],
-])('a body without a length, %s', (_name, encoding, data) => {
+])('a large body without a Content-Length, %s', (_name, encoding, data) => {
   test.each([false, true])(
     'is refused before it is read completely (sent chunk by chunk: %s)',
     async (drips) => {
@@ -170,7 +173,7 @@ test('a small compressed body that decompresses to a large body is refused', asy
   expect([answer.status, answer.json.code]).toEqual([413, 'payload_too_large']);
 });
 
-describe('the refusal of a large body reaches', () => {
+describe('clients that get the refusal of a large body', () => {
   test('a client that reads the answer while it sends', async () => {
     const answer = await api.call('/callbacks/simulator', { raw: new Uint8Array(8 * 1024 * 1024) });
     expect([answer.status, answer.json.code]).toEqual([413, 'payload_too_large']);

@@ -102,7 +102,7 @@ describe('a database that', () => {
     }
   });
 
-  test('has no tables yet is reported as 503, and lost connections are not reported as 500', async () => {
+  test('has no tables yet, or loses its connections, is reported as 503', async () => {
     const empty = await emptyDatabase();
     await askAll(empty.url);
     await empty.drop();
@@ -133,7 +133,7 @@ describe('a database that', () => {
     ['P2002', false],
     ['23505', false],
     ['22021', false],
-  ])('fails with the code %s counts as unavailable: %s', (code, expected) => {
+  ])('fails with the code %s counts as unavailable (%s)', (code, expected) => {
     expect(isDatabaseUnavailable({ code })).toBe(expected);
     // The error of a raw query, as Prisma wraps it.
     const wrapped = { code: 'P2010', meta: { driverAdapterError: { cause: { kind: 'postgres', code } } } };

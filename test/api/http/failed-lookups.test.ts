@@ -68,7 +68,7 @@ function setUp(...existing: string[]) {
 const second = () => vi.advanceTimersByTimeAsync(ASKED_EVERY_MS);
 const numbers = (count: number) => Array.from({ length: count }, (_, n) => n);
 
-test('lookups in progress do not count as failed. Names beyond the limit of concurrent lookups wait and are then found', async () => {
+test('lookups in progress do not count as failed, and names beyond the limit of concurrent lookups wait until they are looked up', async () => {
   const names = numbers(3 * MISSES_A_MINUTE).map((n): Name => `key/${n}`);
   const { resultOf, hold, single, combined } = setUp(...names);
   const release = hold();
@@ -259,7 +259,7 @@ test('if the database fails, no lookup counts as failed, even if many callers wa
   expect(await found).toBe('key/1');
 });
 
-test("a lookup that ends in the next minute does not raise that minute's limit", async () => {
+test('a lookup that ends in the minute after its start does not raise the limit of that later minute', async () => {
   const { resultOf, hold, single } = setUp('key/good');
   const release = hold();
   const good = resultOf('key/good');

@@ -48,7 +48,7 @@ describe('the slots for event streams', () => {
     expect((await open('192.0.2.4')).refused).toBeUndefined();
   });
 
-  test('one merchant gets half of the slots, however many addresses its readers have', async () => {
+  test('one merchant gets at most half of the slots, even if its readers have many addresses', async () => {
     const slots = new StreamSlots({ atMost: 8, openWithinMs: NET_MS });
     const taken: StreamSlot[] = [];
     const open = async (n: number, merchant: string) => {
@@ -84,7 +84,7 @@ describe('the slots for event streams', () => {
 describe('many event streams that are requested at the same time', () => {
   const half = OPENING_AT_ONCE / 2;
 
-  test('open a few at a time, in the order of their requests', async () => {
+  test('are opened a few at a time, in the order of their requests', async () => {
     const slots = new StreamSlots({ atMost: 1_000, openWithinMs: NET_MS });
     const all = Array.from({ length: 100 }, () => ask(slots, '192.0.2.1'));
     for (let opened = 0; opened < 100; opened += 1) {
@@ -105,7 +105,7 @@ describe('many event streams that are requested at the same time', () => {
     expect(sameAddress.filter(({ slot }) => slot !== undefined)).toHaveLength(half);
   });
 
-  test('if a waiting or opening reader leaves, the next reader opens in its place', async () => {
+  test('if a reader leaves before its stream is open, the stream of the next waiting reader is opened', async () => {
     const slots = new StreamSlots({ atMost: 2 * (half + 2), openWithinMs: NET_MS });
     const leaving = new AbortController();
     const opening = Array.from({ length: half }, () => ask(slots, '192.0.2.1'));
@@ -125,7 +125,7 @@ describe('many event streams that are requested at the same time', () => {
     expect(last.slot).toBeDefined();
   });
 
-  test('are refused if they cannot open in time', async () => {
+  test('are refused if they cannot be opened in time', async () => {
     const slots = new StreamSlots({ atMost: 1_000, openWithinMs: 1 });
     for (let n = 0; n < half; n += 1) await slots.enter('192.0.2.1', here);
     const late = ask(slots, '192.0.2.1');

@@ -65,7 +65,7 @@ async function twoLive(): Promise<{ a: Made; b: Made }> {
 const OPEN = { orderState: 'open', nextAction: { type: 'redirect' }, payUrl: expect.any(String) };
 const nothingToPay = (orderState: string) => ({ orderState, nextAction: null, payUrl: null, switchTo: [] });
 
-describe('while the result of an order is unknown', () => {
+describe('an order whose result is unknown', () => {
   test.each<[string, ChannelAnswer]>([
     ['money is recorded', paidAnswer()],
     ['money of another amount is recorded', paidAnswer({ amount: 7 })],
@@ -104,7 +104,7 @@ describe('while the result of an order is unknown', () => {
     expect(await seen(b)).toMatchObject(OPEN);
   });
 
-  test('if the channel starts to decide about an attempt after the attempt was queried, no other attempt can be inserted', async () => {
+  test('while the channel is deciding about an attempt, no other attempt can be inserted, even if the attempt was queried before', async () => {
     const a = await pay(api, key);
     await answers(a.id, { state: 'processing' });
     const given = {
@@ -156,7 +156,7 @@ describe('while the result of an order is unknown', () => {
   });
 });
 
-describe('once the result of an order is known', () => {
+describe('an order whose result is known', () => {
   test('if one attempt pays the order, every attempt of the order shows that the order is paid', async () => {
     const { a, b } = await twoLive();
     await settle(a.id);
@@ -245,7 +245,7 @@ describe("a reader of one attempt gets changes of the order's other attempts imm
     expect((await waiting).json).toEqual(newest(reader));
   });
 
-  test("a stream ends with the order's last live attempt, and the stream of a later attempt reports that the order is being cancelled", async () => {
+  test("a stream ends when the order's last live attempt ends, and a later attempt's stream reports that the order is being cancelled", async () => {
     const { a, b } = await twoLive();
     await decline(b.id);
     const reader = await watch(b);

@@ -5,7 +5,7 @@ import { pay, setUp } from '../support.ts';
 
 const { api, key, merchantId } = await setUp();
 
-test('concurrent readers share one SQL statement. Each reader gets the order that it requested, and only a reader of an unknown order is refused', async () => {
+test('one SQL statement reads the orders of all concurrent readers, and each reader gets only the order that it requested', async () => {
   const [one, other] = [await pay(api, key), await pay(api, key)];
   const read = createReadOrder(api);
   const queries = vi.spyOn(pg.Client.prototype, 'query');

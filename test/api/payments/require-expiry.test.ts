@@ -56,7 +56,7 @@ test.each(REQUESTS)(
   },
 );
 
-test('the expiry of an order has the same limits when the order is changed as when it is created', async () => {
+test('the same limits of the expiry apply when an order is created and when it is changed', async () => {
   const id = newOrderId();
   await api.call('/v1/orders', { key, body: { id, amount: 1050, currency: 'CNY' } });
   const change = (through: typeof api, expiresInSeconds: number) =>

@@ -48,7 +48,7 @@ async function asked(api: TestApi, body = inline()) {
 const create = async (id: string) =>
   await recordCreated(worker, id, { type: 'redirect', url: `https://wallet.example/${id}` }, new Date());
 
-test('a request for a payment is answered as soon as the ledger has the next action, whichever process wrote it', async () => {
+test('a request for a payment is answered as soon as any process writes the next action to the ledger', async () => {
   // The requests never poll here, so only a notification can end their wait.
   const changes = new WithoutDeadline(database.url, silent, undefined, undefined, NEVER);
   changes.start();
@@ -84,7 +84,7 @@ test('a next action that the workflow writes before the request begins to wait i
   expect((await (await asked(api)).answer).status).toBe(201);
 });
 
-test('without notifications the request for a payment reads the ledger itself', async () => {
+test('if no notification arrives, a request for a payment still reads the next action from the ledger', async () => {
   // `Changes` was never started, so it does not listen for notifications.
   const api = await start(new WithoutDeadline(database.url, silent));
   const { answer, id } = await asked(api);

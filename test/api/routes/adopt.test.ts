@@ -109,7 +109,7 @@ describe('adopting a trade', () => {
     }
   });
 
-  test("a trade that two accounts can see is refused for the second account once the first account's payment is paid", async () => {
+  test("if two accounts can see a trade, the second account cannot adopt it once the first account's payment is paid", async () => {
     const stranger = await newKey(api.db);
     const [before, after] = [await trade(), await trade()];
     // The reference alone proves nothing, because another account may have a trade with the same reference.
@@ -212,7 +212,7 @@ describe('adopting a trade', () => {
     ['rate_limited', 504, 'channel_unreachable', '7'],
     ['misconfigured', 503, 'channel_misconfigured', '60'],
   ] as const)(
-    'the channel is %s: %i, and nothing is stored; the repeated request succeeds',
+    "if the channel's error is %s, the answer is %i and nothing is stored, so that the repeated request succeeds",
     async (kind, status, code, after) => {
       const reference = await trade();
       const body = adopting(reference);

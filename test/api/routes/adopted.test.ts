@@ -81,7 +81,7 @@ describe('an adopted payment', () => {
     expect(await api.db.payment.count({ where: { orderId: row.orderId } })).toBe(1);
   });
 
-  test('if an adopted payment has ended and is requested again, money that has arrived since its end is settled', async () => {
+  test('a repeated adoption of an ended payment settles money that has arrived since its end', async () => {
     const reference = await trade();
     const body = adopting(reference);
     const { json } = await post(body);
@@ -107,7 +107,7 @@ describe('an adopted payment', () => {
     expect((await rowsOf(reference))[0]?.channelAnswer).toMatchObject({ state: 'paid', by: 'callback' });
   });
 
-  test('an ignored callback counts as a notice if it names the trade of an adopted payment, but not if it names a payment that nodrop created', async () => {
+  test('a callback of an event that nodrop ignores counts as a notice only if it names the trade of an adopted payment', async () => {
     const reference = await trade();
     const { json } = await post(adopting(reference));
     const { id: plain } = await pay(api, key);
@@ -145,7 +145,7 @@ describe('an adopted payment', () => {
     });
   });
 
-  test('a request without `adopt` gets a new payment instead of the adopted payment, and adopting another trade creates another payment', async () => {
+  test('after an adoption, a request without `adopt` or with another trade creates another payment of the order', async () => {
     const [first, second] = [await trade(), await trade()];
     const { json } = await post(adopting(first));
     const other = await post({ orderId: json.orderId, channel: 'simulator', adopt: { reference: second } });

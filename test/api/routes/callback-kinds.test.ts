@@ -77,7 +77,7 @@ describe('a notice', () => {
     expect((await row(id)).noticedAt).not.toBeNull();
   });
 
-  test('if two processes get several notices within 10 s, the first notice causes an immediate query, and the sweep makes one later query', async () => {
+  test('several notices within 10 s cause one immediate query, and one later query by the sweep', async () => {
     const { id } = await newPayment();
     const answers = await Promise.all([
       send(notice(id)),
@@ -125,7 +125,7 @@ describe('a notice', () => {
     expect(asked.length).toBeLessThan(20);
   });
 
-  test("unsigned notices cause a limited number of queries in a payment's life, and further ones are ignored", async () => {
+  test('unsigned notices about a payment cause a limited number of queries, and further unsigned notices are ignored', async () => {
     const { id } = await newPayment();
     await api.db.payment.update({ where: { id }, data: { unverifiedQueries: 19 } });
     expect((await send(notice(id))).text).toBe('stored');
@@ -148,7 +148,7 @@ describe('a notice', () => {
     expect(await timeline(id)).toContain('The channel sent a signed notice: nodrop queries the channel.');
   });
 
-  test('a limited number of notices per hour about unknown trades is kept for 72 h, and further unsigned notices are not acknowledged', async () => {
+  test('notices about unknown trades are kept for 72 h, and unsigned notices beyond the limit per hour are not acknowledged', async () => {
     const { id } = await newPayment();
     const reference = `tr_${randomUUID()}`;
     await send({ kind: 'notice', notificationId: ofId(), about: { reference } });

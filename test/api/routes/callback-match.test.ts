@@ -32,7 +32,7 @@ const ownAddress = (id: string, account = accountId) =>
 describe('the answer to a callback', () => {
   const to = () => `/callbacks/${SIGNING}/${accountId}`;
 
-  test('has the format of the channel, and is 200 with {} if the channel has none', async () => {
+  test("has the channel's own format, or is 200 with {} if the channel does not define a format", async () => {
     const { id } = await newPayment();
     const about = { outTradeNo: id };
     const answers = [
@@ -66,7 +66,7 @@ describe('an ignored callback', () => {
     expect(await api.db.callbackCount.count()).toBe(0);
   });
 
-  test('in a flood every ignored callback is acknowledged and counted, but only a limited number per hour is stored', async () => {
+  test('every ignored callback is acknowledged and counted, but only a limited number per hour is stored', async () => {
     const to = `/callbacks/${SIGNING}/${other}`;
     const count = KEPT_AN_HOUR + 20;
     const answers = await Promise.all(
@@ -83,7 +83,7 @@ describe('an ignored callback', () => {
 });
 
 describe("a callback that names only the channel's own id of the trade", () => {
-  test('pays the trade of its own account, and no trade of another account', async () => {
+  test('is matched to a trade of its own account, but not to a trade of another account', async () => {
     const { id } = await newPayment();
     const reference = await give(id);
     const about = { reference };
@@ -125,7 +125,7 @@ describe("a callback that names only the channel's id of the payer's payment", (
   const stored = (channelPaymentId: string) =>
     api.db.callback.findFirstOrThrow({ where: { channelPaymentId, channelAccountId: accountId } });
 
-  test('finds a settled payment of its own account, and no payment of another account', async () => {
+  test('is matched to a settled payment of its own account, but not to a payment of another account', async () => {
     const { id } = await newPayment();
     const channelPaymentId = `pi_${randomUUID()}`;
     await settle(api.db, id, { channelPaymentId });
@@ -189,7 +189,7 @@ describe("a callback to the payment's own callback URL", () => {
   });
 
   test.each(['paying', 'closed', 'succeeded'])(
-    'is a notice if it cannot be verified, even if the payment has the status %s',
+    'counts as a notice if it cannot be verified, even if the payment has the status %s',
     async (status) => {
       const { id } = await newPayment();
       if (status === 'closed')
@@ -207,7 +207,7 @@ describe("a callback to the payment's own callback URL", () => {
     },
   );
 
-  test('is a notice if its signed content is malformed, or if it is an unsigned notice about an unknown trade', async () => {
+  test('counts as a notice about the payment if it is signed but malformed, or if it is a notice about an unknown trade', async () => {
     const { id } = await newPayment();
     const nonsense = signed({ kind: 'nonsense' } as unknown as VerifiedCallback);
     expect((await api.call(ownAddress(id), nonsense)).text).toBe('unreadable');
@@ -238,7 +238,7 @@ describe("a callback to the payment's own callback URL", () => {
     expect((await row(id)).channelAnswer).toMatchObject({ state: 'paid' });
   });
 
-  test("beyond the URL's rate limit an unverified callback is not acknowledged, and a signed callback is accepted", async () => {
+  test("is accepted beyond the URL's rate limit only if it is signed", async () => {
     const { id } = await newPayment();
     const answers = await Promise.all(
       Array.from({ length: NOTICES_A_MINUTE + 5 }, () => second.call(ownAddress(id), forged)),

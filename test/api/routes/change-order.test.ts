@@ -134,7 +134,7 @@ describe('the amount of an order', () => {
     expect((await pay(api, key, { order: undefined, orderId: first.orderId })).amount).toBe(1250);
   });
 
-  test('a change of the amount is refused while the channel of an attempt does not answer, and succeeds when the channel answers a repeated request', async () => {
+  test("a change of the amount is refused while an attempt's channel does not answer, and can be repeated when the channel answers again", async () => {
     const { id, orderId } = await pay(api, key);
     for (const silent of [
       async () => false,
@@ -159,7 +159,7 @@ describe('the amount of an order', () => {
     expect((await patch(orderId, { amount: 1250 })).status).toBe(200);
   });
 
-  test('a change of the amount is refused while the channel is deciding about an attempt, and while the money of an attempt waits for a decision', async () => {
+  test('a change of the amount is refused while the channel or an operator must still decide about an attempt', async () => {
     const deciding = await pay(api, key);
     api.workflows.onAskChannel = async ({ id }) => {
       await recordAnswer(api.db, id, { state: 'processing' }, 'query', new Date());
@@ -221,7 +221,7 @@ test('a change is refused if the order has ended or is being cancelled', async (
       expect(code(await patch(id, change))).toEqual([409, 'order_not_payable']);
 });
 
-test('a request to create a changed order again is refused with the earlier values, and returns the order with the present values', async () => {
+test('creating a changed order again is refused with its earlier values, and returns the order with its present values', async () => {
   const id = await create({ metadata: { a: 'b' } });
   await patch(id, { amount: 1250 });
   const was = { id, amount: 1050, currency: 'CNY', metadata: { a: 'b' } };

@@ -86,7 +86,7 @@ describe('reasons to refuse a request for a payment before anything is stored', 
     await nothingMade(body);
   });
 
-  test('the requested expiry is longer than the channel allows, whereas a default expiry is shortened', async () => {
+  test('the requested expiry is longer than the channel allows (a default expiry is shortened instead)', async () => {
     await start({ expiry: { atLeastMs: 0, atMostMs: 600_000 } });
     const body = inline({ expiresInSeconds: 601 });
     const { status, json } = await post(body);
@@ -150,7 +150,7 @@ describe("a channel that rejects nodrop's credentials", () => {
     return true;
   };
 
-  test('makes the request fail with 503 and the reason, and after the fix the repeated request continues the payment', async () => {
+  test('causes a 503 with the reason, and once the credentials are correct, a repeated request continues the payment', async () => {
     await start();
     api.workflows.onAwaitNextAction = misconfigured;
     const body = inline();
@@ -173,7 +173,7 @@ describe("a channel that rejects nodrop's credentials", () => {
     expect([repeated.status, repeated.json.id, repeated.json.attention]).toEqual([200, id, null]);
   });
 
-  test('makes each repeated request fail with 503, without another payment', async () => {
+  test('causes a 503 for each repeated request, and no further payment is created', async () => {
     await start();
     api.workflows.onAwaitNextAction = misconfigured;
     const body = inline();
@@ -224,7 +224,7 @@ test('if the next action cannot be renewed, the repeated request gets a new atte
   expect(await row(first.id)).toMatchObject({ status: 'closed', noActionSince: expect.any(Date) });
 });
 
-test('an attempt that the channel closes only later blocks new attempts on that channel, but on no other channel', async () => {
+test('if a channel cannot close an attempt yet, new attempts are refused on that channel, but accepted on other channels', async () => {
   await start();
   const body = inline();
   const first = (await post(body)).json;
@@ -244,7 +244,7 @@ test('an attempt that the channel closes only later blocks new attempts on that 
   expect(await row(first.id)).toMatchObject({ status: 'paying', attention: null });
 });
 
-test('a partial refund of an amount that the channel does not support is refused, but a refund of the whole remaining amount is accepted', async () => {
+test('if a channel does not support an amount, a partial refund of that amount is refused, but not a refund of the whole remainder', async () => {
   await start({ currencies: { CNY: { multipleOf: 100 } } });
   const body = inline({}, { amount: 1100 });
   const { id } = (await post(body)).json;

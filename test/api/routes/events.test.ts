@@ -79,7 +79,7 @@ describe('the feed', () => {
     expect(idsOf((await feed(`?after=${cursor}`)).json)).toEqual(ids.slice(-1));
   });
 
-  describe('when events have been removed after 30 days', () => {
+  describe('the removal of events after 30 days', () => {
     const DAY = 86_400_000;
     const daysAgo = (days: number) => new Date(Date.now() - days * DAY);
 
@@ -100,7 +100,7 @@ describe('the feed', () => {
     const remove = (days = 0) => removeOld(api.db, new Date(Date.now() + days * DAY));
     const refused = { status: 410, json: { code: 'cursor_expired', title: expect.any(String) } };
 
-    test('a cursor beyond the newest event is refused. Such a cursor occurs after a backup was restored', async () => {
+    test('a cursor beyond the newest event, which can exist after a restored backup, is refused', async () => {
       const { cursors } = await history(1);
       expect((await feed(`?after=${cursors[0]}`)).status).toBe(200);
       const beyond = Buffer.from('events/99999999999').toString('base64url');
@@ -171,7 +171,7 @@ describe('the feed', () => {
     });
   });
 
-  describe('after a restore that lost the last events', () => {
+  describe('a restore that lost the last events', () => {
     const refused = {
       status: 410,
       json: { code: 'cursor_expired', detail: expect.stringContaining('restored') },
@@ -216,7 +216,7 @@ describe('the feed', () => {
       expect((await feed(`?after=${all.nextCursor}`)).json).toEqual({ data: [], nextCursor: all.nextCursor });
     });
 
-    test('a reader of lost events is refused even if the last feed position that it read now belongs to another merchant', async () => {
+    test("a reader of lost events is refused even if another merchant's event now has the reader's last feed position", async () => {
       const { payment, cursors, kept } = await history(3);
       await restoreTo(kept);
       const stranger = await newKey(api.db);
@@ -264,7 +264,7 @@ describe('the feed', () => {
       expect(await asked).toMatchObject(refused);
     });
 
-    test('a cursor without an event id, as older versions of nodrop issued it, is refused only beyond the newest event', async () => {
+    test("an older version's cursor, which has no event id, is refused only if it is beyond the newest event", async () => {
       const { payment, ids, kept } = await history(3);
       const seq = await feedPositionOf(ids[2] ?? '');
       const older = (at: bigint) => Buffer.from(`events/${at}`).toString('base64url');
@@ -320,7 +320,7 @@ describe('the feed with the parameter wait', () => {
     await eventually(() => api.changes.listening);
   });
 
-  test('answers as soon as an event exists, whichever process wrote it', async () => {
+  test('answers as soon as any process has written an event', async () => {
     const payment = await pay(api, key);
     const cursor = (await feed()).json.nextCursor;
     const asked = feed(`?after=${cursor}&wait=60`);

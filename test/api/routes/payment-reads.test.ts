@@ -90,7 +90,7 @@ describe('reading payments', () => {
   );
 });
 
-describe('a request to query the channel now', () => {
+describe('a request to query the channel immediately', () => {
   test("returns the payment after the channel's answer", async () => {
     const made = await pay(api, key);
     api.workflows.onAskChannel = async ({ id }) => {

@@ -146,7 +146,7 @@ describe('with Last-Event-ID', () => {
   });
 });
 
-test('a stream that reaches its maximum lifetime ends cleanly, and the next stream sends a change that this stream missed', async () => {
+test("if a stream misses a change because its maximum lifetime ends, the reader's next stream sends the change", async () => {
   const made = await pay(api, key);
   let reads = 0;
   // The first read opens the stream. A stream this short makes only one more read, and the payment changes during this
@@ -172,14 +172,14 @@ test('a stream that reaches its maximum lifetime ends cleanly, and the next stre
   }
 });
 
-describe('if the database connection is lost during a stream', () => {
+describe('the loss of the database connection during a stream', () => {
   const sever = (who: string) =>
     queryOnce(
       databaseUrl,
       `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and ${who}`,
     );
 
-  test('a change that happens without a listening connection arrives on the same stream', async () => {
+  test('a change that happens while no connection listens for notifications still arrives on the stream', async () => {
     const made = await pay(api, key);
     const reader = await watch(made.id);
     await eventually(() => reader.events.length === 1);
@@ -279,7 +279,7 @@ describe("a payment's stream", () => {
     }
   });
 
-  test('ends after its maximum lifetime. If the key was revoked in the meantime, the key opens no new stream', async () => {
+  test('ends after its maximum lifetime, and a key that was revoked during the stream opens no new stream', async () => {
     const made = await pay(api, key);
     const brief = await startTestApi(databaseUrl, { streams: { ...STREAMS, lifetimeMs: 300 } });
     try {
@@ -294,7 +294,7 @@ describe("a payment's stream", () => {
   });
 });
 
-test("a HEAD request opens no stream, a preflight allows a reader's headers, and other methods are refused", async () => {
+test("only GET opens a stream, a preflight allows a reader's headers, and unsupported methods are refused", async () => {
   const made = await pay(api, key);
   const path = `/v1/payments/${made.id}/events`;
   const head = await api.call(path, { method: 'HEAD', key });

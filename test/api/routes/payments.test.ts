@@ -108,7 +108,7 @@ describe('creating a payment', () => {
     expect(call?.args[1]).toBeLessThanOrEqual(8_000);
   });
 
-  test('if the channel never confirmed the creation of a trade and is deciding about the trade, the answer is an immediate 202', async () => {
+  test('if the channel is deciding about a trade whose creation it never confirmed, the request is answered 202 immediately', async () => {
     api.workflows.onAwaitNextAction = async () => false;
     const body = inline();
     const { id } = (await post(body)).json;

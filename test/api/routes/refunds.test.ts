@@ -145,7 +145,7 @@ describe('a refund request without an amount', () => {
     expect(codeOf(await ask(other))).toEqual([409, 'not_refundable']);
   });
 
-  test('queries the channel once. A repeated key, a payment without money, or a request with an amount causes no query', async () => {
+  test('queries the channel once, and does not query it again if its idempotency key is repeated', async () => {
     const { id } = await paid();
     const idempotencyKey = newIdempotencyKey();
     const [first, again] = [await ask(id, {}, idempotencyKey), await ask(id, {}, idempotencyKey)];

@@ -123,7 +123,8 @@ describe('an operator decides to accept the money', () => {
     expect(api.refundWorkflows.calls).toEqual([{ name: 'start', refundId: automaticRefundId(other) }]);
   });
 
-  describe('queries the channel first, because nodrop does not watch for refunds while the money waits for a decision', () => {
+  // nodrop does not watch for refunds while money waits for a decision. So an acceptance first queries the channel.
+  describe('with a query of the channel before the decision', () => {
     const undecided = { orderUpdate: 'review', attention: 'amount_mismatch' };
 
     test('accepts only the amount that is left if a part was refunded at the channel without a callback', async () => {
@@ -159,7 +160,7 @@ describe('an operator decides to accept the money', () => {
     test.each([
       ['without an answer', async () => false],
       ['slower than the timeout', async () => Promise.reject(new TemporalUnavailable('no answer in time'))],
-    ])('if the query is %s, the answer is 504 and nothing is decided', async (_, onAskChannel) => {
+    ])('is answered 504 and decides nothing if the query is %s', async (_, onAskChannel) => {
       const { id } = await inReview();
       api.workflows.onAskChannel = onAskChannel;
       const answer = await resolve(id, 'accept');

@@ -90,7 +90,7 @@ describe('a repeated request when the present attempt has less than 30 s left', 
   test.each([
     ['in live mode while it has 30 s left', 60],
     ['in test mode for half of its time', 5],
-  ])('an attempt with the shortest expiry is returned %s', async (_, expiresInSeconds) => {
+  ])('returns an attempt with the shortest expiry %s', async (_, expiresInSeconds) => {
     const { body, made } = await attempt({ expiresInSeconds });
     const whole = expiresInSeconds * 1000;
     for (const left of [whole, (whole * 3) / 4, whole / 2]) {
@@ -102,7 +102,7 @@ describe('a repeated request when the present attempt has less than 30 s left', 
     expect((await post(body, late)).json.id).not.toBe(made.id);
   });
 
-  test('returns the same attempt if the order expires so soon that a new attempt could not expire later', async () => {
+  test('returns the same attempt if a new attempt could not expire later, because the order expires at that time', async () => {
     const order = { id: newOrderId(), amount: 1050, currency: 'CNY', expiresInSeconds: 60 };
     const { body, made } = await attempt({ order, expiresInSeconds: 600 });
     for (const left of [29_999, 4_000, 1]) {
@@ -146,7 +146,7 @@ describe('a repeated request when the present attempt has less than 30 s left', 
     expect((await row(other.id)).status).toBe('cancelled');
   });
 
-  test('if it repeats the Idempotency-Key of an earlier request, returns the attempt that the earlier request created', async () => {
+  test('returns the attempt of an earlier request if it has the same Idempotency-Key as that request', async () => {
     const body = inline();
     const headers = { 'idempotency-key': `k-${body.order.id}` };
     const { json: made } = await post(body, api, headers);
@@ -174,7 +174,7 @@ describe('a repeated request when the present attempt has less than 30 s left', 
       return { body, made };
     }
 
-    test('if the channel does not answer; the present attempt continues', async () => {
+    test('if the channel does not answer, so that the present attempt continues', async () => {
       const { made } = await refused(async () => false, 'attempt_unresolved');
       expect(await row(made.id)).toMatchObject({ status: 'paying', cancelRequestedAt: null });
     });
@@ -296,7 +296,7 @@ describe('a repeated request with other fields', () => {
     }
   });
 
-  test('sets the payer if no earlier request named a payer. After that, a request with another payer is refused', async () => {
+  test('sets the payer only if no earlier request named a payer', async () => {
     const { body, made } = await attempt({ payer: { ip: '::1' } });
     const named = await post({ ...body, payer: { id: 'u1' } });
     expect([named.status, named.json.id, named.json.payer]).toEqual([200, made.id, { id: 'u1', ip: '::1' }]);
@@ -362,7 +362,7 @@ describe('a channel switch', () => {
     expect((await row(b.id)).status).toBe('paying');
   });
 
-  test('a switch to the same channel creates a new attempt with the same terms if the attempt has less than 30 s left', async () => {
+  test('if the attempt has less than 30 s left, a switch to its own channel creates a new attempt with the same terms', async () => {
     const { made } = await attempt({ returnUrl: 'https://shop.example/a', payer: { id: 'u1' } });
     leave(made, 4_000);
     const answer = await to(made, 'simulator', late);
@@ -382,7 +382,7 @@ describe('a channel switch', () => {
     expect([answer.status, answer.json.code, asked()]).toEqual([409, 'attempt_unresolved', []]);
   });
 
-  test("if the order may have no further attempts, a switch returns the payer's attempt even if that attempt has little time left", async () => {
+  test("a switch returns the payer's attempt, even shortly before its expiry, if the order has reached its maximum number of attempts", async () => {
     const { made } = await attempt();
     const { id: _, ...old } = await row(made.id);
     for (let i = 0; i < 19; i++) {

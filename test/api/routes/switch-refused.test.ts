@@ -6,7 +6,7 @@ import { api, database, key, seen, settle, to } from './switch-support.ts';
 
 // POST /v1/payments/{id}/switch is refused if the earlier attempt may still be paid, or if nothing is left to pay.
 
-describe('a switch to another channel is refused when', () => {
+describe('reasons to refuse a switch to another channel', () => {
   /** Expects that the switch created nothing, and that its answer shows the payer nothing of the merchant. */
   async function expectRefused(
     old: { id: string; orderId: string; clientToken: string },
@@ -149,7 +149,7 @@ describe('a switch to another channel is refused when', () => {
     });
   });
 
-  test('the order has had twenty attempts and the caller has a client token, even if requests are concurrent', async () => {
+  test('the caller has a client token, and the order has had twenty attempts', async () => {
     const old = await pay(api, key);
     const { id: _, ...row } = await api.db.payment.findUniqueOrThrow({ where: { id: old.id } });
     const ended = Array.from({ length: 18 }, () => ({ ...row, id: newPaymentId() }));

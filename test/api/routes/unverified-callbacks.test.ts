@@ -62,7 +62,7 @@ test('nodrop stores the first 4 KiB of a forged callback, a hash of its body, it
   expect(await stored()).toHaveLength(2);
 });
 
-test('in a flood all callbacks are counted, a hundred per minute are stored, and a verified callback is still delivered', async () => {
+test('all forged callbacks are counted, a hundred per minute are stored, and a verified callback is still delivered', async () => {
   const { id } = await pay(api, key);
   // Sends the requests in groups. Each request of a group can get a database connection without waiting.
   const flood = async (size: number) => {
@@ -90,7 +90,7 @@ test('in a flood all callbacks are counted, a hundred per minute are stored, and
   expect((await counts()).map(({ count }) => count)).toEqual([190, 5]);
 });
 
-test('verified callbacks are never limited, however many arrive and whatever else comes from the same address', async () => {
+test('the number of verified callbacks is never limited, even if many forged callbacks come from the same address', async () => {
   const { id } = await pay(api, key);
   const strangers = Array.from({ length: 70 }, () => api.call('/v1/orders', { key: 'sk_wrong' }));
   await Promise.all([...strangers, ...Array.from({ length: 110 }, () => send(forged(id)))]);
@@ -170,7 +170,7 @@ test('all addresses of one IPv6 /64 network are counted as one sender', async ()
   });
 });
 
-test('while one batch of counts is written, all further counts go into the next batch, which has a limited size', async () => {
+test('counts that arrive while a batch is written are collected in one further batch, which has a limited size', async () => {
   const queries = vi.spyOn(pg.Client.prototype, 'query');
   try {
     const flushes = [];

@@ -104,7 +104,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       useAccount(certifiedSettingsOf(double));
     });
 
-    test('in certificate mode the adapter sends the same certificate numbers as the other implementation computes', async () => {
+    test('in certificate mode the adapter sends the certificate numbers that python-alipay-sdk computes', async () => {
       await adapter.checkAccount(account);
       const trade = await paid(adapter, account);
       expect(await query(trade)).toMatchObject({ state: 'paid', amount: 1050 });
@@ -116,7 +116,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       });
     });
 
-    test('in certificate mode the adapter verifies answers, and reports a certificate that does not match the private key', async () => {
+    test('in certificate mode the adapter rejects a changed answer, and reports a certificate that does not match the private key', async () => {
       const trade = newTrade();
       await open(await linkOf(adapter, account, trade));
       await double.tell('faults', [{ kind: 'tampered' }]);

@@ -50,7 +50,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       expect(await adapter.closeTrade(account, trade)).toEqual({ state: 'already_paid' });
     });
 
-    test('a trade can be closed once it is open, and after that neither be paid nor change by another close', async () => {
+    test('a trade that its payer has opened can be closed, and can no longer be paid afterwards', async () => {
       const trade = newTrade({ method });
       const link = await linkOf(adapter, account, trade);
       await open(link);
@@ -60,7 +60,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       expect(await pay(link)).toBe(false);
     });
 
-    test('a trade can be paid after a close that found no trade, until its link expires', async () => {
+    test('if a close finds no trade because no payer has opened it, the trade can still be paid until its link expires', async () => {
       const [late, dead] = [newTrade({ method }), newTrade({ method })];
       const [lateLink, deadLink] = [
         await linkOf(adapter, account, late),
@@ -74,7 +74,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       expect(await pay(deadLink)).toBe(false);
     });
 
-    test("a trade's expiry is sent in Beijing time, its amount in yuan, and its subject without the characters that Alipay refuses", async () => {
+    test('the adapter sends the expiry in Beijing time, the amount in yuan, and the subject without characters that Alipay refuses', async () => {
       const trade = newTrade({
         method,
         amount: 10,
@@ -114,7 +114,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
     expect(ends).toBe(Math.floor(Date.parse(trade.expiresAt) / 1000) * 1000);
   });
 
-  test('createTrade requests the code of a trade again, and answers not_renewable once the trade is closed', async () => {
+  test('createTrade returns the same QR code for a repeated request, and not_renewable once the trade is closed', async () => {
     const trade = newTrade({ method: 'precreate' });
     const link = await linkOf(adapter, account, trade);
     expect(await linkOf(adapter, account, trade)).toBe(link);
@@ -123,11 +123,11 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
     expect(await adapter.createTrade(account, trade)).toBe('not_renewable');
   });
 
-  describe('codes', () => {
+  describe('QR codes', () => {
     const create = (trade: NewTrade, signal?: AbortSignal) => adapter.createTrade(account, trade, signal);
     const of = 'alipay.trade.precreate';
 
-    test('a code whose create lost its answer is unknown, and the repetition gives the same trade', async () => {
+    test('if the answer to a create call is lost, a repeated call returns the code of the same trade', async () => {
       const trade = newTrade({ method: 'precreate' });
       await double.tell('faults', [{ kind: 'accepted', of }]);
       expect(await errorOf(create(trade, AbortSignal.timeout(1_000)))).toMatchObject({ kind: 'unreachable' });
@@ -146,7 +146,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       ['isv.app-call-limited', '40005', 'rate_limited'],
       ['isv.insufficient-isv-permissions', '40006', 'misconfigured'],
     ])(
-      'if Alipay refuses to create a trade with the sub-code %s and the code %s, the error is %s',
+      'if Alipay refuses a create call with the sub-code %s and the code %s, the error is %s',
       async (subCode, code, kind) => {
         await double.tell('faults', [{ kind: 'refused', of, code, subCode }]);
         expect(await errorOf(create(newTrade({ method: 'precreate' })))).toMatchObject({ kind });
@@ -155,7 +155,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
   });
 
   describe('refunds', () => {
-    test('a partial refund and then the rest succeed, and the trade that Alipay calls closed is refunded', async () => {
+    test('when a trade is refunded in two parts, its state becomes refunded, although Alipay calls it closed', async () => {
       const trade = await paid(adapter, account);
       const part = refundOf({ amount: 350 });
       expect(await adapter.queryRefund(account, trade, part)).toEqual({ state: 'unknown_refund' });
@@ -191,7 +191,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       expect(await double.tell('books', named(trade))).toMatchObject({ refunded: '3.50' });
     });
 
-    test('a refund whose answer was lost is unknown, and its repetition refunds once', async () => {
+    test('if the answer to a refund request is lost, the repeated request does not refund the money again', async () => {
       const trade = await paid(adapter, account);
       const refund = refundOf();
       await double.tell('faults', [{ kind: 'accepted', of: 'alipay.trade.refund' }]);
@@ -204,7 +204,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       expect(await double.tell('books', named(trade))).toMatchObject({ refunded: '10.50' });
     });
 
-    test('a refund is in process if all money was refunded, other refunds do not explain it, and no query shows it yet', async () => {
+    test('a refund is in process if all money was refunded, but the other refunds do not explain the whole amount', async () => {
       const trade = await paid(adapter, account);
       await adapter.refundTrade(account, trade, refundOf({ amount: 350 }));
       // The double makes a refund under a number that the adapter does not know. So the adapter cannot find this refund
@@ -218,7 +218,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       expect(await errorOf(over)).toMatchObject({ kind: 'rejected' });
     });
 
-    test('a refund of more than what is left is rejected, also when nothing is left', async () => {
+    test('a refund of more than the amount that is left is rejected, even if that amount is zero', async () => {
       const trade = await paid(adapter, account);
       const over = adapter.refundTrade(account, trade, refundOf({ amount: 1051 }));
       expect(await errorOf(over)).toMatchObject({ kind: 'rejected' });
@@ -232,7 +232,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       });
     });
 
-    test('a refund is not rejected while the trade is unpaid or the balance is too low', async () => {
+    test('a refund is not treated as finally rejected while the trade is unpaid or the balance is too low', async () => {
       const trade = newTrade();
       const link = await linkOf(adapter, account, trade);
       await open(link);

@@ -115,7 +115,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications from the double', (
   const notification = async (trade: NewTrade, changes: Record<string, string> = {}) =>
     (await double.tell<{ body: string }>('notification', { ...named(trade), changes })).body;
 
-  test('notifications report a payment, and later its refunds with the refunded sum', async () => {
+  test('notifications report a payment, and later the refunded sum', async () => {
     const trade = await paidHere();
     const about = { outTradeNo: trade.outTradeNo };
     const answer = { state: 'paid', amount: 1050, currency: 'CNY', payerAmount: 1050 };
@@ -130,7 +130,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications from the double', (
     expect(await adapter.queryTrade(account, trade)).toMatchObject({ state: 'refunded' });
   });
 
-  test('notifications are repeated with the same content until the body is success, and may be doubled', async () => {
+  test('notifications are repeated with the same content until nodrop answers success', async () => {
     outcomes.push('refused');
     const trade = await paidHere();
     const [first, again] = [await next(), await next()];
@@ -147,7 +147,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications from the double', (
     expect(adapter.acknowledge?.('ignored')).toEqual({ status: 200, type: 'text/plain', body: 'success' });
   });
 
-  test('notifications that arrive late report the time of the payment', async () => {
+  test('notifications that arrive late report the time when the payment was made', async () => {
     await double.tell('fate', { fate: 'held' });
     const trade = await paidHere();
     await double.tell('clock', { offsetMs: 86_400_000 });
@@ -248,7 +248,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications from the double', (
     expect(adapter.peekOutTradeNo(Buffer.from(body))).toBe(trade.outTradeNo);
   });
 
-  test('notifications are refused if one value could be read as several parameters under the same signature', async () => {
+  test('notifications are refused if they split one signed value into several parameters', async () => {
     const trade = await paidHere();
     await next();
     // Alipay has signed the subject as a whole. The attacker splits it into the parameters of a payment of 100 yuan.
@@ -298,7 +298,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications from the double', (
     });
   });
 
-  test('notifications with another amount report that amount, and the ledger compares it', async () => {
+  test('notifications with a wrong amount are verified and report that amount, because the ledger compares it', async () => {
     const trade = await paidHere();
     await next();
     const verified = await verify(await notification(trade, { total_amount: '0.01' }));
@@ -309,7 +309,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications from the double', (
       });
   });
 
-  test('notifications never report closed or failed: a closed trade without money is a notice, so that nodrop queries Alipay', async () => {
+  test('notifications never report a payment as closed or failed, but count as notices, so that nodrop queries Alipay', async () => {
     const trade = await paidHere();
     await next();
     const params = Object.fromEntries(new URLSearchParams(await notification(trade)));
@@ -323,7 +323,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications from the double', (
     expect(await verify(other)).toMatchObject({ kind: 'ignored' });
   });
 
-  test('notifications are verified equally by the other implementation', async () => {
+  test('python-alipay-sdk accepts the signature of a notification, and rejects the notification after a change', async () => {
     const trade = await paidHere();
     const { sign = '', ...params } = Object.fromEntries(new URLSearchParams(await next()));
     expect(await double.tell('verify', { params, sign })).toEqual({ good: true });

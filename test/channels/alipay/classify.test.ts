@@ -63,7 +63,7 @@ describe('classify', () => {
     );
   });
 
-  test('classify reports errors of our account as misconfigured, and never quotes a signed request', () => {
+  test("classify reports errors of the merchant's account as misconfigured, and its messages quote no signed request", () => {
     for (const [code, sub_code, says] of [
       ['40002', 'isv.invalid-timestamp', /clock/],
       ['40002', 'isv.invalid-app-id', /app_id/],
@@ -89,7 +89,7 @@ describe('classify', () => {
 });
 
 describe('amounts', () => {
-  test('amounts convert between fen and yuan exactly, in both directions', () => {
+  test('amounts are converted exactly from fen to yuan and from yuan to fen', () => {
     for (const [amount, yuan] of [
       [1, '0.01'],
       [10, '0.10'],
@@ -113,7 +113,7 @@ describe('amounts', () => {
 
 describe('times', () => {
   test.each(['UTC', 'America/New_York', 'Asia/Shanghai', 'Pacific/Apia'])(
-    'times are Beijing times in a process in the time zone %s',
+    'times are sent as Beijing times even if the time zone of the process is %s',
     (zone) => {
       const before = process.env.TZ;
       process.env.TZ = zone;

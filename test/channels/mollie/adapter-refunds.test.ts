@@ -24,7 +24,7 @@ describe('refunds', () => {
     });
   });
 
-  test('a refund made in the dashboard is listed without a number of ours', async () => {
+  test('a refund that was made in the dashboard is listed without a nodrop refund number', async () => {
     const trade = await paid();
     await double.tell('dashboardRefund', { payment: idOf(trade), amount: 1050 });
     await double.tell('finishRefunds', {});
@@ -33,7 +33,7 @@ describe('refunds', () => {
     if (answer.state === 'refunded') expect(answer.refunds?.[0]).not.toHaveProperty('outRefundNo');
   });
 
-  test('a refund of the same amount as another one within an hour is refused for now, and succeeds afterwards', async () => {
+  test('a second refund of the same amount is refused for an hour, and is accepted afterwards', async () => {
     const trade = await paid();
     await adapter.refundTrade(ACCOUNT, trade, refundOf(trade));
     const twin = refundOf(trade);
@@ -49,7 +49,7 @@ describe('refunds', () => {
     expect(error).toMatchObject({ kind: 'rejected', message: expect.stringContaining('cannot be refunded') });
   });
 
-  test('a refund that exists already is found, not refused as too much, after Mollie has forgotten its key', async () => {
+  test('if Mollie has forgotten the key of a refund, a repeated request finds the refund and makes no other', async () => {
     const trade = await paid();
     const refund = refundOf(trade, { amount: 1050 });
     await adapter.refundTrade(ACCOUNT, trade, refund);
@@ -58,7 +58,7 @@ describe('refunds', () => {
     expect((await stateOf(double)).refunds).toHaveLength(1);
   });
 
-  test('a refund of an unpaid payment is refused for a reason that is not listed, so the result is unknown', async () => {
+  test("the result of a refund request for an unpaid payment is unknown, because Mollie's refusal is not listed as definite", async () => {
     const trade = await created(adapter);
     expect((await errorOf(adapter.refundTrade(ACCOUNT, trade, refundOf(trade)))).kind).toBe('unreachable');
   });

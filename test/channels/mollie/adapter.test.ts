@@ -23,7 +23,7 @@ import {
  */
 
 describe('createTrade', () => {
-  test("createTrade sends the amount as a string, our number as metadata, and this payment's callback address", async () => {
+  test("createTrade sends the amount as a string, nodrop's number as metadata, and the payment's own callback address", async () => {
     const trade = newTrade();
     await created(adapter, trade);
     const [sent] = await requests();
@@ -61,7 +61,7 @@ describe('createTrade', () => {
     expect(methods).toEqual([undefined, 'ideal', 'creditcard', 'bancontact', 'paypal']);
   });
 
-  test('createTrade leaves out a loopback callback address at the real Mollie, which would refuse the payment', async () => {
+  test('createTrade sends no loopback callback address to the real Mollie, because Mollie would refuse the payment', async () => {
     let body = '';
     const elsewhere = createMollieAdapter({
       url: 'http://mollie.example',
@@ -81,7 +81,7 @@ describe('createTrade', () => {
     }
   });
 
-  test('a create is unknown while another request is in progress, and creates one payment when it is repeated', async () => {
+  test('if Mollie answers 409, the result of createTrade is unknown, and repeated calls create only one payment', async () => {
     const trade = newTrade();
     await double.tell('faults', [{ kind: '409', of: 'POST /v2/payments' }]);
     expect((await errorOf(adapter.createTrade(ACCOUNT, trade))).kind).toBe('unreachable');
@@ -90,7 +90,7 @@ describe('createTrade', () => {
     expect((await stateOf(double)).payments).toHaveLength(1);
   });
 
-  test('createTrade creates a second payment once Mollie has forgotten the key, after the declared hour', async () => {
+  test('a repeated createTrade creates a second payment after the declared hour, because Mollie has then forgotten the key', async () => {
     const trade = newTrade();
     const first = await created(adapter, trade);
     await double.tell('clock', { offsetMs: 61 * 60_000 });
@@ -99,12 +99,12 @@ describe('createTrade', () => {
     expect(declaration.repeatableForMs.create).toBe(60 * 60_000);
   });
 
-  test('a create is rejected for an amount that Mollie refuses', async () => {
+  test('createTrade is rejected for a currency that Mollie refuses', async () => {
     const error = await errorOf(adapter.createTrade(ACCOUNT, newTrade({ currency: 'KWD' })));
     expect(error).toMatchObject({ kind: 'rejected', message: expect.stringContaining('invalid currency') });
   });
 
-  test('a create is rejected for a disabled method, and misconfigured for an address that Mollie cannot reach', async () => {
+  test('a disabled method is reported as rejected, and a callback address that Mollie cannot reach is reported as misconfigured', async () => {
     await double.tell('methods', ['creditcard']);
     const error = await errorOf(adapter.createTrade(ACCOUNT, newTrade({ method: 'ideal' })));
     expect(error).toMatchObject({ kind: 'rejected', message: expect.stringContaining('not enabled') });
@@ -114,7 +114,7 @@ describe('createTrade', () => {
     expect((await stateOf(double)).payments).toEqual([]);
   });
 
-  test('createTrade with a reference returns the same page while the payment is open, and none afterwards', async () => {
+  test('a repeated createTrade returns the same checkout page only while the payment is open', async () => {
     const trade = await created(adapter);
     const again = await adapter.createTrade(ACCOUNT, trade);
     expect(again).toMatchObject({ reference: trade.reference, action: { type: 'redirect' } });
@@ -131,14 +131,17 @@ describe('payments', () => {
     ['canceled', { state: 'closed' }],
     ['expired', { state: 'closed' }],
     ['failed', { state: 'failed', reason: 'refused_by_issuer' }],
-  ] as const)('a payment with the status %s has the right state', async (status, answer) => {
-    const trade = await created(adapter);
-    expect(await query(trade)).toEqual({ state: 'unpaid' });
-    await become(trade, status);
-    expect(await query(trade)).toEqual(answer);
-  });
+  ] as const)(
+    "a payment with Mollie's status %s is reported with the matching state of nodrop",
+    async (status, answer) => {
+      const trade = await created(adapter);
+      expect(await query(trade)).toEqual({ state: 'unpaid' });
+      await become(trade, status);
+      expect(await query(trade)).toEqual(answer);
+    },
+  );
 
-  test('a payment that is paid has its amount, currency and time', async () => {
+  test('a paid payment is reported with its amount, currency and time', async () => {
     const trade = await paid({ currency: 'JPY', amount: 1050 });
     const answer = await query(trade);
     expect(answer).toMatchObject({
@@ -148,7 +151,7 @@ describe('payments', () => {
     expect(answer).not.toHaveProperty('disputes');
   });
 
-  test('a payment that other code has created is read by its id; one that belongs to another trade of ours is refused', async () => {
+  test('a query by id accepts a payment that other code has created, but not the payment of another nodrop trade', async () => {
     const foreign = (metadata: unknown) =>
       double.tell('foreignPayment', { amount: 1990, metadata }) as Promise<{ id: string }>;
     for (const metadata of [null, 'order 66', { order_id: 66 }, [1], { nodrop_payment: 7 }]) {
@@ -161,7 +164,7 @@ describe('payments', () => {
     expect((await errorOf(query({ ...newTrade(), reference: { id } }))).kind).toBe('garbage');
   });
 
-  test('a payment of another website profile shows that the key is wrong, for every call', async () => {
+  test('every call for a payment of another website profile reports that the key is wrong', async () => {
     const trade = await paid();
     const error = await errorOf(adapter.queryTrade(accountOf(THEIRS), trade));
     expect(error).toMatchObject({
@@ -189,7 +192,7 @@ describe('closeTrade', () => {
     expect((await requests()).map(({ method }) => method)).toContain('DELETE');
   });
 
-  test("closeTrade answers not_yet with Mollie's expiry for a payment that cannot be cancelled, and sends no cancellation", async () => {
+  test("if Mollie does not allow a cancellation, closeTrade sends none and returns not_yet with Mollie's expiry", async () => {
     const trade = await created(adapter);
     const { payments } = await stateOf(double);
     await requests();
@@ -200,7 +203,7 @@ describe('closeTrade', () => {
     expect(await close(trade)).toEqual({ state: 'closed' });
   });
 
-  test('closeTrade answers already_paid for a paid payment, and processing while Mollie decides', async () => {
+  test('closeTrade returns already_paid for a paid payment, and processing while Mollie is deciding about the payment', async () => {
     expect(await close(await paid())).toEqual({ state: 'already_paid' });
     const trade = await created(adapter);
     await become(trade, 'authorized');
@@ -258,7 +261,7 @@ describe('callbacks', () => {
     },
   );
 
-  test("a callback goes to the payment's own address, for every event", async () => {
+  test("Mollie sends the callback of every event to the payment's own address", async () => {
     const trade = await paid();
     await adapter.refundTrade(ACCOUNT, trade, refundOf(trade));
     await double.tell('finishRefunds', {});
@@ -271,7 +274,7 @@ describe('callbacks', () => {
 });
 
 describe('accounts', () => {
-  test('an account works with its key, whose prefix shows whether the account moves money', async () => {
+  test("the prefix of an account's key shows whether the account is in test or live mode", async () => {
     await adapter.checkAccount(ACCOUNT);
     expect(modeOf({ api_key: 'test_x' })).toBe('test');
     expect(modeOf({ api_key: 'live_x' })).toBe('live');
@@ -290,7 +293,7 @@ describe('accounts', () => {
     });
   });
 
-  test('findTrade reports no trade as absent if the clock is wrong', async () => {
+  test('if the clock is wrong, findTrade fails and never reports a trade as absent', async () => {
     await double.tell('clock', { offsetMs: 10 * 60_000 });
     expect((await errorOf(adapter.findTrade?.(ACCOUNT, newTrade()) ?? Promise.resolve())).kind).toBe(
       'misconfigured',

@@ -26,7 +26,7 @@ const read = async (reference: string) => {
 };
 const terms = { amount: 1050, currency: 'EUR' };
 
-test('an adopted payment has its terms, is paid, can be refunded, and reports its refunds', async () => {
+test('an adopted payment can be read with its terms, paid, and refunded', async () => {
   const id = await make();
   expect(await read(id)).toEqual({ reference: id, terms, answer: { state: 'unpaid' } });
   const trade = { ...newTrade({ outTradeNo: id, reference: { id } }), isAdopted: true as const };
@@ -55,10 +55,10 @@ test.each([
   expect(await read(id)).toMatchObject({ terms, answer: { state } });
 });
 
-test('a payment that Mollie does not know is unknown, and not an error of the account', async () => {
+test('a payment that Mollie does not know is reported as unknown, not as an error of the account', async () => {
   expect(await read('tr_nobody')).toEqual({ reference: 'tr_nobody', answer: { state: 'unknown_trade' } });
 });
 
-test('a payment that nodrop has created is recognised', async () => {
+test("a payment that nodrop has created is recognised as nodrop's own", async () => {
   expect(await read(idOf(await created(adapter)))).toMatchObject({ isOurs: true });
 });

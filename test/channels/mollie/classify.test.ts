@@ -70,7 +70,7 @@ describe('refusals', () => {
     fc.string(),
   );
 
-  test('a refusal is definite in no other case, for any status and body', () => {
+  test('only a refusal that is listed for the operation is definite, whatever its status and body', () => {
     fc.assert(
       fc.property(
         fc.constantFrom(...OPERATIONS),
@@ -126,7 +126,7 @@ describe('other answers', () => {
     expect(classify(twin, 'create').kind).toBe('unreachable');
   });
 
-  test('an address of ours that Mollie does not accept is misconfigured, and fails no payment', () => {
+  test('if Mollie does not accept a URL of nodrop, the error is misconfigured, so that no payment fails', () => {
     const details = {
       webhookUrl: "The webhook URL is invalid because it is unreachable from Mollie's point of view",
       redirectUrl: 'The redirect URL is invalid',
@@ -140,7 +140,7 @@ describe('other answers', () => {
     }
   });
 
-  test("answers have the delay, the replay flag and Mollie's message, but quote no key", () => {
+  test("errors contain the delay, the replay flag and Mollie's message, but no key", () => {
     const body = refusal(429, 'Slow down, test_canary and live_canary of access_canary');
     const error = classify(
       replyOf(429, body, { 'retry-after': '3', 'idempotent-replayed': 'true' }),

@@ -80,7 +80,7 @@ describe('the adapter', () => {
     return createSimulatorAdapter({ name: 'simulator', ...options });
   }
 
-  test('the control of the cases below: a well-signed answer is accepted', async () => {
+  test('an answer with a valid signature is accepted', async () => {
     expect(await answering({}).queryTrade(ACCOUNT, tradeNamed(NO))).toMatchObject({
       state: 'paid',
       amount: 1050,
@@ -102,7 +102,7 @@ describe('the adapter', () => {
     ['an unsigned 404', { status: 404, body: '{"code":"TRADE_NOT_FOUND","message":""}', signed: false }],
     ['an answer of more than 1 MiB', { body: `${JSON.stringify(trade)}${' '.repeat(1024 * 1024)}` }],
     ['a redirect', { status: 302, body: '', signed: false }],
-  ])('%s as garbage', async (_, answer) => {
+  ])('rejects %s as garbage', async (_, answer) => {
     await expect(answering(answer).queryTrade(ACCOUNT, tradeNamed(NO))).rejects.toMatchObject({
       kind: 'garbage',
     });
@@ -116,7 +116,7 @@ describe('the adapter', () => {
     await expect(closing.closeTrade(ACCOUNT, tradeNamed(NO))).rejects.toMatchObject({ kind: 'garbage' });
   });
 
-  test('the adapter reads at most 1 MiB of an answer, and a refusal without an end is not definite', async () => {
+  test('the adapter reads at most 1 MiB of an answer, so an endless refusal is garbage and not definite', async () => {
     let sent = 0;
     let cancelled = false;
     const endless: typeof fetch = async () => {
@@ -147,13 +147,13 @@ describe('the adapter', () => {
     ).toMatchObject({ state: 'paid' });
   });
 
-  test('a 429 sets the delay before the next request', async () => {
+  test('an answer 429 with Retry-After sets the delay before the next request', async () => {
     const adapter = answering({ status: 429, headers: { 'retry-after': '3' } });
     const limited = { kind: 'rate_limited', retryAfterMs: 3000 };
     await expect(adapter.queryTrade(ACCOUNT, tradeNamed(NO))).rejects.toMatchObject(limited);
   });
 
-  test('a wrong secret is misconfigured, never a refusal', async () => {
+  test('a wrong secret is reported as misconfigured, never as a refusal', async () => {
     const { adapterOf } = await start();
     const wrong = adapterOf('simulator', SECRETS.simulator2);
     const unknown = { kind: 'misconfigured', message: expect.stringContaining('check the secret') };
@@ -180,7 +180,7 @@ describe('the adapter', () => {
     },
   );
 
-  test('a call ends after 8 s without an answer, and at once when it is aborted', async () => {
+  test('a call without an answer ends after 8 s, or immediately when it is aborted', async () => {
     const silent: typeof fetch = (_url, init) =>
       new Promise((_, reject) => {
         const { signal } = init ?? {};

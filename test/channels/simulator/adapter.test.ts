@@ -45,7 +45,7 @@ describe('trades', () => {
     });
   });
 
-  test('a trade is finally failed when declined', async () => {
+  test('a declined trade has finally failed', async () => {
     const { adapter, pay } = await start();
     const trade = newTrade();
     await adapter.createTrade(ACCOUNT, trade);
@@ -77,7 +77,7 @@ describe('trades', () => {
     },
   );
 
-  test('a trade closes, twice with the same answer, and can no longer be paid', async () => {
+  test('a closed trade can no longer be paid, and closing it again gets the same answer', async () => {
     const { adapter, pay } = await start();
     const trade = newTrade();
     expect(await adapter.closeTrade(ACCOUNT, tradeNamed(trade.outTradeNo))).toEqual({
@@ -134,7 +134,7 @@ describe('trades', () => {
 });
 
 describe('refunds', () => {
-  test('a repeated refund is the same refund, in process until it has succeeded', async () => {
+  test('a repeated request returns the same refund, which is in process until it has succeeded', async () => {
     const folder = tempFolder();
     const { adapter, pay, setFaults, close } = await start({ folder });
     const trade = newTrade();
@@ -173,7 +173,7 @@ describe('refunds', () => {
     expect(await ledger()).toMatchObject([{ refunded: 600 }]);
   });
 
-  test('a refund is refused for now while the balance is too low, and succeeds later under the same number', async () => {
+  test('a refund that is refused because the balance is too low succeeds later with the same number', async () => {
     const { adapter, pay, setFaults, ledger } = await start();
     const trade = newTrade();
     const { outTradeNo } = trade;
@@ -194,7 +194,7 @@ describe('refunds', () => {
     expect(await ledger()).toMatchObject([{ refunded: 600 }]);
   });
 
-  test('a refund of more than what is left is rejected; a used number reports what it refunded', async () => {
+  test('a refund of more than the amount that is left is rejected, and a repeated number returns its first refund', async () => {
     const { adapter, pay, ledger } = await start();
     const trade = newTrade();
     const { outTradeNo } = trade;
@@ -228,7 +228,7 @@ describe('creating a trade twice', () => {
     expect(await ledger()).toMatchObject([{ outTradeNo: trade.outTradeNo, createdCount: 3 }]);
   });
 
-  test('a repeated create with other terms or another account is refused, without a final result', async () => {
+  test('a repeated create with other terms or another account is refused, but the refusal is not final', async () => {
     const { adapter, adapterOf } = await start();
     const trade = newTrade();
     await adapter.createTrade(ACCOUNT, trade);

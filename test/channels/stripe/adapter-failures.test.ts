@@ -46,7 +46,7 @@ describe('listings', () => {
     stop();
   });
 
-  test('the listing of a busy account is unknown if it has more pages than there is time to read', async () => {
+  test('if a listing has more pages than the adapter has time to read, the result is unknown', async () => {
     const { find, pages, stop } = await listing(1_001);
     expect(await errorOf(find() ?? Promise.resolve())).toMatchObject({ kind: 'unreachable' });
     expect(pages()).toBe(10);
@@ -65,7 +65,7 @@ describe('bad answers', () => {
     ['number', 'garbage'],
     ['redirect', 'garbage'],
   ] as const)(
-    'the fault "%s" is %s for every call, and each request is sent once',
+    'every call reports the fault "%s" as %s, and sends each request only once',
     async (kind, expected) => {
       const trade = await created(adapter);
       const paid = await created(adapter);
@@ -86,12 +86,12 @@ describe('bad answers', () => {
     },
   );
 
-  test('a 429 sets the delay before the next request', async () => {
+  test('an answer 429 sets the delay before the next request', async () => {
     await double.tell('faults', [{ kind: '429', of: '', times: 1 }]);
     expect(await errorOf(adapter.createTrade(ACCOUNT, newTrade()))).toMatchObject({ retryAfterMs: 2_000 });
   });
 
-  test('a replayed 500 is distinguished from a new one', async () => {
+  test('an answer 500 that Stripe replays is distinguished from a new answer 500', async () => {
     const trade = newTrade();
     await double.tell('faults', [{ kind: '500_stored', of: 'POST /v1/checkout/sessions', times: 1 }]);
     const first = await errorOf(adapter.createTrade(ACCOUNT, trade));
@@ -102,7 +102,7 @@ describe('bad answers', () => {
     await expect(created(adapter, trade)).resolves.toBeDefined();
   });
 
-  test('a cut connection causes no retry', async () => {
+  test('the adapter does not retry a call whose connection failed', async () => {
     const dead = adapterAt('http://127.0.0.1:9');
     expect(await errorOf(dead.createTrade(ACCOUNT, newTrade()))).toMatchObject({ kind: 'unreachable' });
   });
@@ -120,7 +120,7 @@ describe('accounts', () => {
     await expect(adapter.checkAccount(ACCOUNT)).resolves.toBeUndefined();
   });
 
-  test('an account that does not work is reported in a sentence, without the key', async () => {
+  test('checkAccount explains in a sentence why an account does not work, and does not quote the key', async () => {
     const wrong = accountOf({ ...CREDENTIALS, secret_key: 'sk_test_canary' });
     const error = await errorOf(adapter.checkAccount(wrong));
     expect(error).toBeInstanceOf(ChannelError);

@@ -11,7 +11,7 @@ describe.each(METHODS)('refunds of payments with the method %s', (method) => {
     return { trade, payment: await pay(trade) };
   };
 
-  test('a partial refund and the rest succeed, and are listed by id and number', async () => {
+  test('two partial refunds of the whole amount succeed, and each can be queried by its id or its number', async () => {
     const { trade } = await paidTrade();
     const [one, two] = [refundOf({ amount: 50 }), refundOf({ amount: 1000 })];
     const first = await adapter.refundTrade(ACCOUNT, trade, one);
@@ -28,7 +28,7 @@ describe.each(METHODS)('refunds of payments with the method %s', (method) => {
     expect(await adapter.queryRefund(ACCOUNT, trade, refundOf())).toEqual({ state: 'unknown_refund' });
   });
 
-  test('a refund happens once under one number, even with another amount, and is listed after its key has expired', async () => {
+  test('a refund is made only once under its number, even if a repeated request has another amount or the key has expired', async () => {
     const { trade } = await paidTrade();
     const refund = refundOf();
     const first = await adapter.refundTrade(ACCOUNT, trade, refund);
@@ -59,7 +59,7 @@ describe.each(METHODS)('refunds of payments with the method %s', (method) => {
     expect((await requests()).length * adapter.declaration.rateLimit.perSecond).toBeLessThanOrEqual(25);
   });
 
-  test('a refund is queried by its id if it belongs to the payment, whatever its number', async () => {
+  test('a refund can be queried by its id with any number, but only for the payment that it belongs to', async () => {
     const { trade } = await paidTrade();
     const answer = await adapter.refundTrade(ACCOUNT, trade, refundOf({ amount: 50 }));
     const { channelRefundId } = answer as { channelRefundId: string };
@@ -71,7 +71,7 @@ describe.each(METHODS)('refunds of payments with the method %s', (method) => {
     });
   });
 
-  test('a refund is refused for now while the balance is too low, and Stripe replays that for as long as it keeps the key', async () => {
+  test('if the balance is too low for a refund, Stripe replays the refusal until it forgets the key', async () => {
     const { trade } = await paidTrade();
     const refund = refundOf();
     await double.tell('balance', { isPoor: true });
@@ -83,7 +83,7 @@ describe.each(METHODS)('refunds of payments with the method %s', (method) => {
     expect(await adapter.refundTrade(ACCOUNT, trade, refund)).toMatchObject({ state: 'succeeded' });
   });
 
-  test('a refund of a fraction of a minor unit is rounded, and the payment stays readable', async () => {
+  test('if a refund contains a fraction of a minor unit, its amount is rounded and the payment can still be read', async () => {
     const trade = await created(adapter, newTrade({ method, currency: 'ISK', amount: 1000 }));
     const payment = await pay(trade);
     await double.tell('dashboardRefund', { payment, amount: 150 });
@@ -95,7 +95,7 @@ describe.each(METHODS)('refunds of payments with the method %s', (method) => {
     });
   });
 
-  test('a refund of more than what is left is rejected', async () => {
+  test('a refund of more than the amount that is left is rejected', async () => {
     const { trade } = await paidTrade();
     await adapter.refundTrade(ACCOUNT, trade, refundOf({ amount: 1000 }));
     const error = await errorOf(adapter.refundTrade(ACCOUNT, trade, refundOf({ amount: 51 })));
@@ -112,7 +112,7 @@ describe.each(METHODS)('refunds of payments with the method %s', (method) => {
     expect(await adapter.refundTrade(ACCOUNT, trade, refund)).toMatchObject({ state: 'succeeded' });
   });
 
-  test('a refund has an id while it is in process, and may fail before it has succeeded', async () => {
+  test('a refund that is in process has an id, and can still fail', async () => {
     await double.tell('refundPlan', { status: 'pending', pendingReason: 'processing' });
     const { trade } = await paidTrade();
     const refund = refundOf();
@@ -148,7 +148,7 @@ describe.each(METHODS)('refunds of payments with the method %s', (method) => {
   });
 
   test.each([[{ status: 'requires_action' }], [{ status: 'pending', pendingReason: 'insufficient_funds' }]])(
-    'a refund needs an operator with the plan %o',
+    'a refund needs an operator if Stripe answers %o',
     async (plan) => {
       await double.tell('refundPlan', plan);
       const { trade } = await paidTrade();
@@ -156,7 +156,7 @@ describe.each(METHODS)('refunds of payments with the method %s', (method) => {
     },
   );
 
-  test('a refund made in the dashboard is listed, and so is every dispute, open or decided', async () => {
+  test('refunds that were made in the dashboard and all disputes, open or decided, are listed', async () => {
     const { trade, payment } = await paidTrade();
     await double.tell('dashboardRefund', { payment, amount: 200 });
     const { id } = (await double.tell('dispute', {

@@ -24,7 +24,7 @@ describe.each(METHODS)('trades by %s', (method) => {
     expect(await adapter.closeTrade(ACCOUNT, trade)).toEqual({ state: 'already_paid' });
   });
 
-  test('a trade stays open for another card after a decline, and can be closed', async () => {
+  test('after a decline a trade stays open, so that the payer can use another card, and can be closed', async () => {
     const trade = await created(adapter, newTrade({ method }));
     await pay(trade, 'declined');
     expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'unpaid' });
@@ -33,7 +33,7 @@ describe.each(METHODS)('trades by %s', (method) => {
     expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'closed' });
   });
 
-  test('a trade is in process while an asynchronous payment method is, and cannot be closed until then', async () => {
+  test('a trade cannot be closed while its asynchronous payment method is in process', async () => {
     const trade = await created(adapter, newTrade({ method }));
     const payment = await pay(trade, 'processing');
     expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'processing' });
@@ -42,7 +42,7 @@ describe.each(METHODS)('trades by %s', (method) => {
     expect(await adapter.queryTrade(ACCOUNT, trade)).toMatchObject({ state: 'paid' });
   });
 
-  test('a trade is created once, and repeating the request gives the same trade', async () => {
+  test('a repeated create request returns the same trade', async () => {
     const trade = newTrade({ method });
     const first = await adapter.createTrade(ACCOUNT, trade);
     vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 14 * 60_000 });
@@ -52,7 +52,7 @@ describe.each(METHODS)('trades by %s', (method) => {
     expect(one).toMatchObject({ key: trade.outTradeNo, version: '2026-10-28.endive' });
   });
 
-  test('a trade is found by our number in the whole listing, and absent only if the whole listing was read', async () => {
+  test("a search finds a trade by nodrop's number, and reports it as absent only after reading the whole listing", async () => {
     const trade = newTrade({ method });
     expect(await adapter.findTrade?.(ACCOUNT, trade)).toBe('absent');
     await requests();
@@ -74,7 +74,7 @@ describe.each(METHODS)('trades by %s', (method) => {
     expect(await errorOf(unread)).toMatchObject({ kind: 'garbage' });
   });
 
-  test('a trade is searched in the period in which it can have been created, with clocks up to 5 min apart', async () => {
+  test('a search for a trade covers its possible time of creation, even if the clocks differ by 5 min', async () => {
     const trade = newTrade({ method });
     await adapter.findTrade?.(ACCOUNT, trade);
     const [{ path: asked } = { path: '' }] = await requests();
@@ -84,14 +84,14 @@ describe.each(METHODS)('trades by %s', (method) => {
     expect(at('lte') - Date.parse(trade.expiresAt)).toBeCloseTo(300_000, -4);
   });
 
-  test.each([240, -240])('a trade is found with a clock that is %i s off', async (offsetS) => {
+  test.each([240, -240])('a trade is found even if the clock differs by %i s', async (offsetS) => {
     await double.tell('clock', { offsetS });
     const trade = await created(adapter, newTrade({ method }));
     expect(await adapter.findTrade?.(ACCOUNT, trade)).toEqual(trade.reference);
   });
 
   test.each([400, -400])(
-    'a trade is not reported as absent with a clock that is %i s off',
+    'a trade is not reported as absent if the clock differs by %i s',
     async (offsetS) => {
       await double.tell('clock', { offsetS });
       const call = adapter.findTrade?.(ACCOUNT, newTrade({ method })) ?? Promise.resolve();
@@ -102,7 +102,7 @@ describe.each(METHODS)('trades by %s', (method) => {
     },
   );
 
-  test('a trade returns its next action again while it is open, and none afterwards', async () => {
+  test("a repeated create request returns the trade's next action only while the trade is open", async () => {
     const trade = await created(adapter, newTrade({ method }));
     const again = await adapter.createTrade(ACCOUNT, trade);
     expect(again).toMatchObject({ reference: trade.reference });
@@ -134,16 +134,19 @@ describe.each(METHODS)('a payer who pays later and elsewhere, with the method %s
     'multibanco_display_details',
     'oxxo_display_details',
     'verify_with_microdeposits',
-  ] as const)('a trade is in process after %s, and cannot be closed until then', async (nextAction) => {
-    const trade = await created(adapter, newTrade({ method }));
-    const payment = await pay(trade, nextAction);
-    expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'processing' });
-    expect(await adapter.closeTrade(ACCOUNT, trade)).toEqual({ state: 'processing' });
-    await double.tell('settle', { payment, paid: true });
-    expect(await adapter.queryTrade(ACCOUNT, trade)).toMatchObject({ state: 'paid' });
-  });
+  ] as const)(
+    'a trade with the next action %s is in process until the payer pays, and cannot be closed before',
+    async (nextAction) => {
+      const trade = await created(adapter, newTrade({ method }));
+      const payment = await pay(trade, nextAction);
+      expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'processing' });
+      expect(await adapter.closeTrade(ACCOUNT, trade)).toEqual({ state: 'processing' });
+      await double.tell('settle', { payment, paid: true });
+      expect(await adapter.queryTrade(ACCOUNT, trade)).toMatchObject({ state: 'paid' });
+    },
+  );
 
-  test('a paid trade has the received amount, not the total', async () => {
+  test('a paid trade is reported with the received amount, not with the requested total', async () => {
     const trade = await created(adapter, newTrade({ method }));
     const payment = await pay(trade, 'display_bank_transfer_instructions');
     await double.tell('settle', { payment, paid: true, received: 1000 });

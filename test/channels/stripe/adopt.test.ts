@@ -56,7 +56,7 @@ describe.each([
   ['checkout', newSession],
   ['payment_intent', newIntent],
 ] as const)('an adopted trade by %s', (method, make) => {
-  test('an adopted trade has its terms, is paid, can be refunded, and reports its refunds', async () => {
+  test('an adopted trade can be read with its terms, paid, and refunded', async () => {
     const { id } = await make();
     const terms = { amount: 1050, currency: 'EUR' };
     expect(await read(id)).toEqual({ reference: id, method, terms, answer: { state: 'unpaid' } });
@@ -76,24 +76,24 @@ describe.each([
     expect((await read(id)).answer).toMatchObject({ state: 'refunded' });
   });
 
-  test('an adopted trade is closed only if nodrop closes it, and then reads as closed', async () => {
+  test('an adopted trade that the adapter closes is afterwards read as closed', async () => {
     const { id } = await make();
     expect(await adapter.closeTrade(ACCOUNT, adopted(id, method))).toEqual({ state: 'closed' });
     expect((await read(id)).answer).toEqual({ state: 'closed' });
   });
 
-  test('a trade that nodrop has created is recognised', async () => {
+  test("a trade that nodrop has created is recognised as nodrop's own", async () => {
     expect(await read(idOf(await created(adapter, newTrade({ method }))))).toMatchObject({ isOurs: true });
   });
 });
 
-test('a payment intent of a Checkout Session is read as the session', async () => {
+test('reading the payment intent of a Checkout Session returns the session', async () => {
   const { id } = await newSession();
   const payment = await pay(id);
   expect(await read(payment)).toMatchObject({ reference: id, method: 'checkout' });
 });
 
-test('a trade that Stripe does not know is unknown, and an unreachable Stripe is an error', async () => {
+test('a trade that Stripe does not know is reported as unknown, whereas an unreachable Stripe is an error', async () => {
   for (const reference of ['cs_test_none', 'pi_none'])
     expect(await read(reference)).toEqual({ reference, answer: { state: 'unknown_trade' } });
   const error = await errorOf(

@@ -69,7 +69,7 @@ const refund = {
 describe('signatures', () => {
   const body = text('payment_intent.succeeded', intent);
 
-  test('a signature counts if it was made with any of the valid secrets', async () => {
+  test('a signature is accepted if it was made with any of the valid secrets', async () => {
     const rotated = accountOf({ ...CREDENTIALS, webhook_secret: 'whsec_new' }, CREDENTIALS);
     for (const secret of ['whsec_new', CREDENTIALS.webhook_secret]) {
       expect(await refusalOf(signed(body, { secret }), rotated)).toBe('trade');
@@ -77,7 +77,7 @@ describe('signatures', () => {
     expect(await refusalOf(signed(body, { secret: 'whsec_other' }), rotated)).toBe('unverified');
   });
 
-  test('a signature counts up to 300 s in the past and in the future', async () => {
+  test('a signature is accepted if its time is at most 300 s before or after the present time', async () => {
     for (const ageS of [295, -295]) expect(await refusalOf(signed(body, { ageS }))).toBe('trade');
     for (const ageS of [305, -305, -3600]) expect(await refusalOf(signed(body, { ageS }))).toBe('unverified');
   });
@@ -98,7 +98,7 @@ describe('signatures', () => {
     expect(await refusalOf({ headers: notUtf8.headers, rawBody: bytes })).toBe('unverified');
   });
 
-  test('the signature header needs a time and a signature of the scheme', async () => {
+  test('a signature header without a time, or without a signature of the scheme v1, is refused', async () => {
     const { headers, rawBody } = signed(body);
     const header = headers['stripe-signature'] as string;
     const [time, signature] = header.split(',') as [string, string];
@@ -119,7 +119,7 @@ describe('signatures', () => {
 });
 
 describe('events', () => {
-  test('an event about a paid intent reports the received amount, and names the payment only by nodrop’s number, because the trade’s reference is the session', async () => {
+  test('an event about a paid payment intent reports the received amount, and identifies the payment by nodrop’s number', async () => {
     const event = text('payment_intent.succeeded', { ...intent, amount_received: 1000 });
     expect(await verify(signed(event))).toEqual({
       kind: 'trade',
@@ -162,7 +162,7 @@ describe('events', () => {
     });
   });
 
-  test("an event about a refund of ours names it by our numbers and by Stripe's id", async () => {
+  test("an event about a refund that nodrop requested contains nodrop's numbers and Stripe's id of the refund", async () => {
     expect(await verify(signed(text('refund.created', refund)))).toEqual({
       kind: 'refund',
       notificationId: 'evt_1',
@@ -185,7 +185,7 @@ describe('events', () => {
     ['40 ISK', 'isk', 40, 1],
     ['155 KWD', 'kwd', 155, 155],
   ])(
-    'an event about a refund or dispute of %s has a rounded amount, so that the event is not refused',
+    'the amount of a refund or dispute of %s is rounded, so that the event is not refused',
     async (_, currency, amount, ours) => {
       expect(await verify(signed(text('refund.created', { ...refund, currency, amount })))).toMatchObject({
         refund: { answer: { state: 'succeeded', amount: ours } },
@@ -196,7 +196,7 @@ describe('events', () => {
     },
   );
 
-  test('an event about a refund made in the dashboard names the payment at Stripe', async () => {
+  test("an event about a refund that was made in the dashboard contains Stripe's id of the payment", async () => {
     expect(await verify(signed(text('refund.created', { ...refund, metadata: {} })))).toMatchObject({
       kind: 'refund',
       about: { channelPaymentId: 'pi_1' },
@@ -274,7 +274,7 @@ describe('events', () => {
     expect(await refusalOf(signed(body))).toBe('malformed');
   });
 
-  test('an event that is not verified names our number only as a hint', () => {
+  test("peekOutTradeNo reads nodrop's number from an unverified event, if the event contains a valid number", () => {
     const peek = (body: string) => adapter.peekOutTradeNo(Buffer.from(body));
     expect(peek(text('checkout.session.completed', session))).toBe('pay_1');
     for (const body of [
@@ -316,7 +316,7 @@ describe('the events of a payment that the double sends', () => {
     await double.stop();
   });
 
-  test('the events of a payment are verified, belong to our trade, and report its payment, refund and dispute', async () => {
+  test('the events of a payment are verified, and report the payment, its refund and its dispute', async () => {
     const trade = await created(adapterAt(double.url), newTrade());
     const { payment } = (await double.tell('pay', { id: idOf(trade), outcome: 'paid' })) as {
       payment: string;

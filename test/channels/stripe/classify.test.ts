@@ -84,7 +84,7 @@ describe('refusals', () => {
     fc.string(),
   );
 
-  test('a refusal is definite in no other case, for any status and body', () => {
+  test('only a refusal that is listed for the operation is definite, whatever its status and body', () => {
     fc.assert(
       fc.property(
         fc.constantFrom(...OPERATIONS),
@@ -141,7 +141,7 @@ describe('other answers', () => {
     },
   );
 
-  test('answers have the delay, the replay flag and the code, but quote no key', () => {
+  test("errors contain the delay, the replay flag and Stripe's code, but no key", () => {
     const message = "Expired API Key provided: sk_live_canary and 'whsec_canary'";
     const reply = (headers: Record<string, string>) =>
       replyOf(429, refusal({ code: 'rate_limit', message }), headers);

@@ -74,7 +74,7 @@ describe.skipIf(localstripe === undefined)('localstripe', () => {
   const intent = (changes: Partial<NewTrade> = {}) =>
     created(adapter, newTrade({ method: 'payment_intent', ...changes }));
 
-  test('a query reports what the payer did when no callback is sent', async () => {
+  test('without any callback, a query shows that the trade is paid', async () => {
     const trade = await intent();
     expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'unpaid' });
     await pay(trade);
@@ -89,7 +89,7 @@ describe.skipIf(localstripe === undefined)('localstripe', () => {
     expect(await adapter.closeTrade(ACCOUNT, trade)).toEqual({ state: 'already_paid' });
   });
 
-  test('its callbacks are verified by the adapter', async () => {
+  test('the adapter verifies the callbacks of localstripe', async () => {
     const received: CallbackRequest[] = [];
     const receiver: Server = createServer(async (request, response) => {
       const chunks: Buffer[] = [];
@@ -119,7 +119,7 @@ describe.skipIf(localstripe === undefined)('localstripe', () => {
     receiver.close();
   });
 
-  test('a trade can be closed, found by our number, and refunded', async () => {
+  test("a trade can be closed, found by nodrop's number, and refunded", async () => {
     const closed = await intent();
     expect(await adapter.closeTrade(ACCOUNT, closed)).toEqual({ state: 'closed' });
     expect(await adapter.queryTrade(ACCOUNT, closed)).toEqual({ state: 'closed' });
@@ -204,7 +204,7 @@ describe.skipIf(stripeMock === undefined)('stripe-mock', () => {
     ).resolves.toBeUndefined();
   });
 
-  test('stripe-mock refuses what Stripe refuses', async () => {
+  test('stripe-mock refuses a request with an unknown parameter', async () => {
     const refused = await fetch(`${server.url}/v1/checkout/sessions`, {
       method: 'POST',
       headers: { authorization: 'Bearer sk_test_123' },

@@ -30,7 +30,7 @@ describe.skipIf(folder === undefined)('keys', () => {
   const certificatesAsked = async () =>
     (await seen()).filter(({ path }) => path === '/v3/certificates').length;
 
-  test('certificates are fetched once, and again for a new serial number, and an old certificate is valid while WeChat Pay lists it', async () => {
+  test('certificates are fetched once, and again if an answer has an unknown serial number', async () => {
     const before = await certificatesAsked();
     const trades = await Promise.all([createdTrade(), createdTrade(), createdTrade()]);
     expect(await certificatesAsked()).toBe(before + 1);
@@ -84,7 +84,7 @@ describe.skipIf(folder === undefined)('keys', () => {
     }
   });
 
-  test('a merchant for whom WeChat Pay has no certificates gets the hint to set the public key', async () => {
+  test('if WeChat Pay has no certificates for a merchant, the error tells the merchant to set the public key', async () => {
     await double.tell('fault', {
       ...{ kind: 'status', to: '/v3/certificates', status: 404, code: 'RESOURCE_NOT_EXISTS' },
     });
@@ -114,7 +114,7 @@ describe.skipIf(folder === undefined)('keys', () => {
     expect(await certificatesAsked()).toBe(before);
   });
 
-  test("a service provider's request names the sub-merchant, and says to which account the payer's openid belongs", async () => {
+  test("a service provider's request contains the sub-merchant, and states to which account the payer's openid belongs", async () => {
     const { provider } = double.accounts;
     const trade = newTrade({ method: 'jsapi' });
     await adapter.createTrade(accountOf(provider), trade);

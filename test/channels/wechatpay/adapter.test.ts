@@ -18,7 +18,7 @@ import { actionOf, errorOf, newTrade, refundOf } from './support.ts';
  */
 
 describe.skipIf(folder === undefined)('orders', () => {
-  test('native returns a QR code that is valid for two hours, and its request contains only data of the payment and its account', async () => {
+  test('the method native returns a QR code that is valid for two hours, and sends only data of the payment and its account', async () => {
     const trade = newTrade({ expiresAt: '2026-12-31T23:30:15.999Z', subject: '😀'.repeat(127) });
     const action = actionOf(await adapter.createTrade(direct(), trade));
     expect(action).toMatchObject({ type: 'qr', qr: expect.stringMatching(/^weixin:\/\//) });
@@ -44,7 +44,7 @@ describe.skipIf(folder === undefined)('orders', () => {
     expect((await lastBody()).time_expire).toBe('2027-01-01T00:00:00+08:00');
   });
 
-  test("h5 sends the payer's address, and the payer comes back to the return URL", async () => {
+  test("the method h5 sends the payer's IP address, and its link returns the payer to the return URL", async () => {
     const trade = newTrade({ method: 'h5' });
     const action = actionOf(await adapter.createTrade(direct(), trade));
     expect(action.type).toBe('redirect');
@@ -60,7 +60,7 @@ describe.skipIf(folder === undefined)('orders', () => {
       .update(`${lines.join('\n')}\n`)
       .verify(double.accounts.direct.private_key ?? '', signature, 'base64');
 
-  test('jsapi names the payer, and signs the parameters for WeixinJSBridge', async () => {
+  test("the method jsapi sends the payer's openid, and signs the parameters for WeixinJSBridge", async () => {
     const { type, params = {} } = actionOf(
       await adapter.createTrade(direct(), newTrade({ method: 'jsapi' })),
     );
@@ -80,7 +80,7 @@ describe.skipIf(folder === undefined)('orders', () => {
     expect(signedBy([appId, timeStamp, nonceStr, prepay], paySign)).toBe(true);
   });
 
-  test('app signs the parameters for the SDK', async () => {
+  test("the method app signs the parameters for WeChat Pay's SDK", async () => {
     const { params = {} } = actionOf(await adapter.createTrade(direct(), newTrade({ method: 'app' })));
     const { appid = '', partnerid, prepayid = '', noncestr = '', timestamp = '', sign = '' } = params;
     expect({ appid, partnerid, package: params.package }).toEqual({
@@ -89,7 +89,7 @@ describe.skipIf(folder === undefined)('orders', () => {
     expect(signedBy([appid, timestamp, noncestr, prepayid], sign)).toBe(true);
   });
 
-  test('a repeated create request returns the same order, a final order gives no next action, and a create request with other terms has an unknown result', async () => {
+  test('a repeated create request returns the next action of the order, or not_renewable if the order is paid or closed', async () => {
     const trade = await createdTrade();
     expect(actionOf(await adapter.createTrade(direct(), trade)).type).toBe('qr');
     const other = await errorOf(adapter.createTrade(direct(), { ...trade, amount: 1 }));
@@ -104,7 +104,7 @@ describe.skipIf(folder === undefined)('orders', () => {
     expect(await adapter.createTrade(direct(), closed)).toBe('not_renewable');
   });
 
-  test('each state of WeChat Pay is mapped to a state of nodrop, and a failed payment counts as unpaid because the payer can try again', async () => {
+  test('each state of WeChat Pay is mapped to a state of nodrop, for example PAYERROR to unpaid, because the payer can try again', async () => {
     const trade = await createdTrade();
     const { outTradeNo } = trade;
     const states = {
@@ -125,7 +125,7 @@ describe.skipIf(folder === undefined)('orders', () => {
     });
   });
 
-  test("an order is closed only from five minutes after its request, and the result of the close depends on the order's state", async () => {
+  test("an order can be closed five minutes after its request at the earliest, and the close returns the order's state", async () => {
     const young = await createdTrade();
     const answer = await adapter.closeTrade(direct(), young);
     expect(answer).toEqual({
@@ -154,7 +154,7 @@ describe.skipIf(folder === undefined)('orders', () => {
     expect(await adapter.closeTrade(direct(), paid)).toEqual({ state: 'already_paid' });
   });
 
-  test('an order that WeChat Pay does not know is not reported as closed, although WeChat Pay answers the close with 204', async () => {
+  test('an unknown order is not reported as closed, although WeChat Pay answers its close with 204', async () => {
     expect(await adapter.closeTrade(direct(), newTrade({}, 6))).toEqual({ state: 'unknown_trade' });
     const asked = (await seen()).filter(({ path }) => path !== '/v3/certificates');
     expect(asked.slice(-2).map(({ method }) => method)).toEqual(['POST', 'GET']);
@@ -162,7 +162,7 @@ describe.skipIf(folder === undefined)('orders', () => {
 });
 
 describe.skipIf(folder === undefined)('refunds', () => {
-  test('a refund is in process and later done, a repeated request returns the same refund, and the order does not report the refunded sum', async () => {
+  test('a repeated request returns the same refund, which is first in process and later succeeds', async () => {
     const trade = await paidTrade();
     const refund = refundOf(trade);
     const first = await adapter.refundTrade(direct(), trade, refund);
@@ -200,7 +200,7 @@ describe.skipIf(folder === undefined)('refunds', () => {
     expect(await adapter.queryRefund(direct(), trade, refund)).toMatchObject({ state: 'needs_person' });
   });
 
-  test('a closed refund is requested again under the same number, and has failed if it stays closed', async () => {
+  test('a refund that WeChat Pay has closed is requested again with the same number, and has failed if it stays closed', async () => {
     await double.tell('rules', { refundsBecome: 'CLOSED' });
     const trade = await paidTrade();
     const refund = refundOf(trade);
@@ -216,7 +216,7 @@ describe.skipIf(folder === undefined)('refunds', () => {
     expect(await double.tell('books', { outTradeNo: trade.outTradeNo })).toMatchObject({ refunded: 0 });
   });
 
-  test('a temporary refusal has the kind not_now, and if a refund with the refused number exists, the adapter reports that refund', async () => {
+  test('if a refund with the refused number exists, the adapter reports that refund, and otherwise the refusal is temporary', async () => {
     const trade = await paidTrade();
     await double.tell('rules', { hasEnough: false });
     const refund = refundOf(trade);

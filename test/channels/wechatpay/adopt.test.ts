@@ -34,7 +34,7 @@ async function order(): Promise<NewTrade> {
 }
 
 describe.skipIf(folder === undefined)('adopted orders', () => {
-  test("an order that the merchant created has its state and amount, and can be paid and refunded under the merchant's number", async () => {
+  test("an order that the merchant created can be read, paid and refunded with the merchant's number", async () => {
     const trade = await order();
     const { outTradeNo: reference } = trade;
     expect(await read(reference)).toMatchObject({ reference, answer: { state: 'unpaid' } });

@@ -38,7 +38,7 @@ const refused = async (request: Made, name: Name = 'direct') =>
   await errorOf(adapter.verifyCallback(account(name), requestOf(request)));
 
 describe.skipIf(folder === undefined)('callbacks about payments', () => {
-  test("a callback that a certificate or the public key signed contains the payment's numbers, and so does a service provider's callback", async () => {
+  test("a callback is verified with a certificate or the public key, and contains nodrop's number and WeChat Pay's id of the payment", async () => {
     for (const name of ['direct', 'modern', 'provider'] as const) {
       const trade = await paid(name);
       const { body, headers } = await made(trade);
@@ -64,7 +64,7 @@ describe.skipIf(folder === undefined)('callbacks about payments', () => {
     });
   });
 
-  test("a callback whose amount differs from the payment's reports its own amount, and leaves the comparison to the ledger", async () => {
+  test('a callback with a wrong amount is verified and reports that amount, because the ledger compares it', async () => {
     const trade = await paid();
     const request = await made(trade, { content: { amount: { total: 1, currency: 'CNY' } } });
     expect(await adapter.verifyCallback(account(), requestOf(request))).toMatchObject({
@@ -72,7 +72,7 @@ describe.skipIf(folder === undefined)('callbacks about payments', () => {
     });
   });
 
-  test('a callback for another merchant or key is refused, and a callback for another appid is a proven notice', async () => {
+  test('a callback for another merchant or key is refused, but a callback for another appid counts as a proven notice', async () => {
     const trade = await paid();
     const wrong = {
       'another merchant': { content: { mchid: '1900000110' } },
@@ -151,7 +151,7 @@ describe.skipIf(folder === undefined)('callbacks about payments', () => {
     }
   });
 
-  test('a callback is refused if its signature is missing, is a probe of WeChat Pay, has another type, or was made with an unknown key', async () => {
+  test('a callback is refused if its signature is missing, is of another type or key, or is a probe of WeChat Pay', async () => {
     const trade = await paid();
     const { headers, body } = await made(trade);
     const probe = `WECHATPAY/SIGNTEST/${headers['wechatpay-signature']?.slice(19)}`;
@@ -177,7 +177,7 @@ describe.skipIf(folder === undefined)('callbacks about payments', () => {
     expect(adapter.peekOutTradeNo(Buffer.from(body))).toBeUndefined();
   });
 
-  test('a callback is verified by the old key and by the new key during a rotation, and by a new certificate', async () => {
+  test('a callback is verified with the old and the new certificate until WeChat Pay no longer lists the old certificate', async () => {
     const trade = await paid();
     const old = await made(trade);
     const both = accountOf(double.accounts.other, double.accounts.direct);
@@ -211,7 +211,7 @@ describe.skipIf(folder === undefined)('callbacks about payments', () => {
     }
   });
 
-  test('a callback that a known certificate signed is verified without waiting for the list of certificates', async () => {
+  test('a callback with the signature of a known certificate is verified without waiting for the list of certificates', async () => {
     const trade = await paid();
     await adapter.verifyCallback(account(), requestOf(await made(trade)));
     await double.tell('rules', { clockOffsetMs: 12 * 3_600_000 });
@@ -229,7 +229,7 @@ describe.skipIf(folder === undefined)('callbacks about payments', () => {
     }
   });
 
-  test('while certificates cannot be fetched, a callback is refused in time, so that WeChat Pay repeats it', async () => {
+  test('if certificates cannot be fetched, a callback is refused in time, so that WeChat Pay repeats it', async () => {
     const request = requestOf(await made(await paid()));
     const fresh = newAdapter();
     await double.tell('fault', { kind: 'silent', to: '/v3/certificates' });
@@ -242,7 +242,7 @@ describe.skipIf(folder === undefined)('callbacks about payments', () => {
 });
 
 describe.skipIf(folder === undefined)('other callbacks', () => {
-  test("a callback about a refund has the refund's numbers, whatever the result of the refund is", async () => {
+  test("a callback about a refund contains nodrop's number and WeChat Pay's id of the refund, whatever the refund's state is", async () => {
     const states = { SUCCESS: 'succeeded', ABNORMAL: 'needs_person', CLOSED: 'ask_again' } as const;
     for (const name of ['direct', 'provider'] as const) {
       for (const [status, state] of Object.entries(states)) {
@@ -266,7 +266,7 @@ describe.skipIf(folder === undefined)('other callbacks', () => {
     }
   });
 
-  test('an event about another product of WeChat Pay is ignored, and a callback with an invalid value is malformed', async () => {
+  test('a callback about another product is ignored, and a callback with an invalid value is malformed', async () => {
     const trade = await paid();
     const other = requestOf(await made(trade, { eventType: 'PAYSCORE.USER_OPEN_SERVICE' }));
     expect(await adapter.verifyCallback(account(), other)).toMatchObject({ kind: 'ignored' });

@@ -51,7 +51,7 @@ describe('refusals', () => {
     expect(kindOf('create', 400, 'PARAM_ERROR', '/body/payer/openid')).toBe('rejected');
   });
 
-  test("a refusal keeps WeChat Pay's message and the delay, and quotes nothing else", () => {
+  test("the error for a refusal contains only WeChat Pay's code and message, and the delay", () => {
     const error = classify(reply(429, refusal('FREQUENCY_LIMITED'), { 'retry-after': '3' }), 'other');
     expect(error.message).toBe('wechatpay answered 429 (FREQUENCY_LIMITED): 说明');
     expect(error.retryAfterMs).toBe(3_000);

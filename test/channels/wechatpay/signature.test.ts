@@ -42,7 +42,7 @@ const BODY =
   '"resource":{"original_type":"payscore","algorithm":"AEAD_AES_256_GCM",' +
   `"ciphertext":"${RESOURCE.ciphertext}","associated_data":"payscore","nonce":"Kj7QIyUiYx1q"}}`;
 
-test('the published callback is verified by its key, and is not verified after a change of a header or of the body', () => {
+test('the callback published by WeChat Pay is verified with its key, but not after a change of a header or the body', () => {
   const signed = signedOf((name) => HEADERS[name]);
   if (signed === undefined) throw new Error('the headers are incomplete');
   const key = createPublicKey(PUBLIC_KEY);
@@ -64,7 +64,7 @@ const SEALED = {
   },
 };
 
-test('the published resource is decrypted by its key, and cannot be decrypted after any change', () => {
+test('the resource published by WeChat Pay is decrypted with its key, but not after any change', () => {
   const { key, resource } = SEALED;
   expect(decrypt(key, resource)).toBe('message');
   for (const change of [
