@@ -4,10 +4,10 @@ import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
 export const CLIENT_TOKEN_GRACE_MS = 24 * 3_600_000;
 
 /**
- * Derives the client token, with which a payer reads one payment. The token consists of `ct_` and 256 bits. It is
- * derived and not random. So a repeated request for the same payment returns the same token (P5), although the database
- * has only the hash of the token. The worker can also derive the token, and puts it into the wallet's return URL. See
- * docs/decisions/0003-client-tokens.md.
+ * Derives the client token, with which a payer reads one payment. The token consists of `ct_` and 256 bits. The token
+ * is derived and not random. So a repeated request for the same payment returns the same token (P5), although the
+ * database has only the hash of the token. The worker can also derive the token, and puts it into the wallet's return
+ * URL. See docs/decisions/0003-client-tokens.md.
  */
 export function clientToken(secret: string, paymentId: string): string {
   return `ct_${createHmac('sha256', secret).update(`client-token:${paymentId}`).digest('base64url')}`;

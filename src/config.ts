@@ -297,9 +297,9 @@ export interface Config {
 /** Writes a host as it is written in a URL. An IPv6 address gets brackets. */
 export const inUrl = (host: string): string => (isIPv6(host) ? `[${host}]` : host);
 
-/** Reads the settings, and checks each one and their combinations. @throws ConfigError */
+/** Reads the settings. Checks each setting, and the combinations of settings. @throws ConfigError */
 function readSettings(env: NodeJS.ProcessEnv) {
-  // An empty setting counts as unset, because Compose files and shells turn an unset variable into an empty one.
+  // An empty setting is treated as unset, because Compose files and shells turn an unset variable into an empty one.
   const given = Object.fromEntries(
     Object.entries(env).filter(([, value]) => value !== undefined && value !== ''),
   );

@@ -73,7 +73,7 @@ const PAGES = /^\/(return|checkout)$/i;
 
 /** HTTP methods that do not write to the database. */
 const READS = ['GET', 'HEAD', 'OPTIONS'];
-/** Codes of refusals whose cause may be the database. */
+/** Codes of refusals that a fault of the database may have caused. */
 const OF_DATABASE: ReadonlySet<RefusalCode> = new Set([
   'database_unavailable',
   'callback_not_stored',
@@ -153,7 +153,8 @@ function measure({ metrics }: Pick<Api, 'metrics'>): RequestHandler {
     response.locals.startedAt = startedAt;
     response.once('close', () => {
       const route = (response.locals.route as string | undefined) ?? 'none';
-      // Status 499 means that the client disconnected before the answer was sent. An event stream counts as answered.
+      // Status 499 means that the client disconnected before the answer was sent. An event stream is always logged with
+      // its own status.
       const answered = response.writableFinished || response.locals.streams === true;
       const status = answered ? response.statusCode : 499;
       metrics.observeRequest(route, request.method, status, (Date.now() - startedAt) / 1000);

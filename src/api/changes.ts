@@ -16,7 +16,7 @@ export const orderKey = (merchantId: string, orderId: string): string =>
 /** The key of the notifications that the ledger sends when a merchant has a new event. */
 export const eventsKey = (merchantId: string): string => `events/${merchantId}`;
 
-/** Pauses after which a waiting request reads its state again, even without a notification. */
+/** Pauses after which a waiting request reads the state again, even without a notification. */
 const PAUSES = {
   /** Average pause between two reads while no database connection listens for notifications. */
   fallbackMs: 2_000,
@@ -28,14 +28,14 @@ const PAUSES = {
 };
 const PING_EVERY_MS = 10_000;
 const RECONNECT_AT_MOST_MS = 5_000;
-/** Maximum of waiting requests and streams in a process. Each one holds a connection and some memory. */
+/** Maximum number of waiting requests and streams in a process. Each of them holds a connection and some memory. */
 const WAITERS_AT_MOST = 6_000;
 /**
- * Maximum of requests with `?wait=` in a process. The remaining slots for waiting requests are reserved for event
- * streams.
+ * Maximum number of requests with `?wait=` in a process. The remaining slots for waiting requests are reserved for
+ * event streams.
  */
 const POLLS_AT_MOST = 2_000;
-/** Maximum of waiting requests and streams for one payment or order. */
+/** Maximum number of waiting requests and streams for one payment or order. */
 const SAME_AT_MOST = 240;
 
 export interface Follow<T> {
@@ -124,10 +124,10 @@ export class Changes {
   }
 
   /**
-   * Yields the current state, and then the state after every change and at least every 15 s. When the time is up or
-   * the service stops, the function reads once more and ends. When the signal is aborted, the function ends without
-   * another read. A slow caller misses intermediate states, but never the last state. The function holds no database
-   * connection while it waits.
+   * Yields the current state first. After that, yields the state again after every change, and at least every 15 s.
+   * When the time is up or the service stops, the function reads once more and ends. When the signal is aborted, the
+   * function ends without another read. A slow caller misses intermediate states, but never the last state. The
+   * function holds no database connection while it waits.
    */
   async *follow<T>(
     key: string,
@@ -151,7 +151,7 @@ export class Changes {
         const left = deadline - Date.now();
         if (left <= 0 || (this.#closing.signal.aborted && mustWait !== true)) return;
         const isNotified = this.#listening && outcome !== undefined;
-        // The pause is random. So requests that started at the same time do not all read at the same time again.
+        // The pause is random, so that requests that started at the same time do not all read again at the same time.
         const { fallbackMs, readAgainMs } = this.#pauses;
         const pause = isNotified ? readAgainMs * (1 - Math.random() / 4) : fallbackMs * (0.5 + Math.random());
         await subscription.next(Math.min(left, pause));
@@ -232,7 +232,7 @@ export class Changes {
   }
 
   /**
-   * Wakes all waiting requests within `fallbackMs`, about one per ms, so that they do not all read at the same time.
+   * Wakes all waiting requests within `fallbackMs`. The times are random, so that the requests do not all read at once.
    */
   #notifyAllSoon(): void {
     const withinMs = Math.min(this.#waiting, this.#pauses.fallbackMs);
@@ -272,16 +272,15 @@ export class Changes {
       client.on('error', reject);
       client.once('end', resolve);
     });
-    // The code awaits `ended` only further below. Without this handler, a failure before that would be an unhandled
-    // rejection.
+    // `ended` is awaited only further below. If it fails earlier, this handler prevents an unhandled rejection.
     ended.catch(() => undefined);
     const end = () => void client.end().catch(() => undefined);
     this.#closing.signal.addEventListener('abort', end);
     let ping: NodeJS.Timeout | undefined;
     try {
       await client.connect();
-      // A dead connection looks like an idle connection, and so does a connection that a pooler shares between clients.
-      // So the process sends a notification to itself and checks that the notification arrives.
+      // A dead connection looks like an idle connection. A connection that a pooler shares between clients also looks
+      // idle. So the process sends a notification to itself and checks that the notification arrives.
       const own = `ping/${randomUUID()}`;
       let hasReturned = true;
       client.on('notification', ({ payload }) => {

@@ -5,16 +5,15 @@ import { type FailedLookups, tooMany } from './http/failed-lookups.ts';
 
 /**
  * How long an account is cached. New credentials work immediately, because the process reads the account again after a
- * wrong signature. The process may accept callbacks to a disabled account for this time. This is harmless, because the
- * reports of such callbacks are still true.
+ * wrong signature. After an account is disabled, the process may still accept its callbacks for this time. This is
+ * harmless, because these callbacks still report true states.
  */
 export const ACCOUNT_FRESH_MS = 60_000;
-/** While senders exceed their limits, the process reads an account at most once in this time. */
+/** Minimum time between two reads of an account while senders exceed their limits. */
 export const ACCOUNT_READ_EVERY_MS = 2_000;
 /**
- * The transaction that creates an account can commit up to this long after the transaction of an account with a
- * later creation time. So a read of new accounts starts this long before the creation time of the newest known
- * account.
+ * Accounts may be committed in a different order than their creation times, but with at most this delay. So a read of
+ * new accounts includes the accounts that were created up to this long before the newest known account.
  */
 const COMMITTED_WITHIN_MS = 60_000;
 
@@ -66,7 +65,8 @@ export class ChannelAccounts {
       return await this.#failedLookups.lookUp(address, `account/${key}`, () => this.readNow(name));
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
-      // Read new accounts anyway, because a channel may share its address with a client that sent too many wrong names.
+      // Read new accounts although a limit is reached, because a channel may share its address with a client that sent
+      // too many wrong names.
       await this.#readNew();
       const account = this.#read.get(key)?.account;
       if (account === undefined) throw tooMany(error.message, ACCOUNT_READ_EVERY_MS / 1_000);
@@ -122,8 +122,8 @@ export class ChannelAccounts {
   }
 
   /**
-   * Milliseconds since `at`. If the clock was set back since then, the result is infinite, so that cached values count
-   * as old.
+   * Milliseconds since `at`. If the clock was set back since then, the result is infinite, so that cached values are
+   * read again.
    */
   #msSince(at: number): number {
     const since = this.#now().getTime() - at;

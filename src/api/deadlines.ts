@@ -29,12 +29,12 @@ export const ADOPTED_TRADE_WITHIN_MS = 5_000;
 export const TRADE_ASKED_WITHIN_MS = 3_000;
 
 /**
- * Deadline for a check of Temporal after a query has timed out. The check shows whether Temporal is down or only the
- * channel did not answer.
+ * Deadline for a check of Temporal after a query has timed out. The check shows whether Temporal is down, or whether
+ * only the channel did not answer.
  */
 export const TEMPORAL_LOOK_MS = 1_000;
 
-/** Database and Temporal count as unreachable in `/readyz` and `/details` if they do not answer within this time. */
+/** `/readyz` and `/details` report the database or Temporal as unreachable if it does not answer within this time. */
 export const HEALTH_WITHIN_MS = 2_000;
 
 /**

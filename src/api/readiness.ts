@@ -5,8 +5,7 @@ import { HEALTH_WITHIN_MS } from './deadlines.ts';
 import { orFallbackWithin } from './http/with-deadline.ts';
 
 /**
- * `not_writable` means that reads work, but a write failed, although the database does not report that it is
- * read-only.
+ * `not_writable` means that reads work and a write failed. The database itself does not report that it is read-only.
  */
 export const DATABASE_STATES = ['ok', 'unreachable', 'in_recovery', 'read_only', 'not_writable'] as const;
 
@@ -24,7 +23,7 @@ interface ReadinessDeps {
 /** How long the result of a readiness check is reused. */
 export const LOOK_EVERY_MS = 1_000;
 /**
- * After a refused write, the database counts as not writable for this time. After this time, the check makes a probe
+ * After a refused write, nodrop reports the database as not writable for this time. After that, the check makes a probe
  * write.
  */
 export const WRITES_REFUSED_MS = 10_000;
@@ -59,9 +58,9 @@ export class Readiness {
   }
 
   /**
-   * Reports that a writing request failed with this error. If the error shows that the database refuses all writes, the
-   * database counts as not writable immediately. Any other error may affect only this request, so the next check makes
-   * a probe write.
+   * Reports that a writing request failed with this error. If the error shows that the database refuses all writes,
+   * nodrop immediately reports the database as not writable. Any other error may affect only this request, so the next
+   * check makes a probe write.
    */
   writeFailed(error: unknown): void {
     if (refusesWrites(error)) this.#refusedUntil = this.#now().getTime() + WRITES_REFUSED_MS;

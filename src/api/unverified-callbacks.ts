@@ -11,8 +11,8 @@ import type { Logger } from '../log.ts';
 
 const FLUSH_EVERY_MS = 1_000;
 /**
- * Maximum number of senders that one batch counts separately. All further senders of an account count as one sender.
- * All callbacks of this combined sender count for the minute in which its first callback arrived.
+ * Maximum number of senders that one batch counts separately. All further senders of an account are counted together,
+ * as one sender. Their callbacks are counted for the minute in which the first of them arrived.
  */
 const SENDERS_AT_MOST = 1_000;
 const OTHERS = 'others';
@@ -59,8 +59,8 @@ export class UnverifiedCallbacks {
   }
 
   /**
-   * Writes the current batch and waits until the batch is written. Never fails, but drops a batch that cannot be
-   * written.
+   * Writes the current batch and waits until the batch is written. Never throws. A batch that cannot be written is
+   * dropped.
    */
   async flush(): Promise<void> {
     clearTimeout(this.#timer);

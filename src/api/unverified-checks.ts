@@ -40,8 +40,8 @@ export class UnverifiedChecks {
   /**
    * Counts a callback against the limits before the callback is verified.
    * @param bytes the length of the callback's body
-   * @returns a function that takes the count back if the callback is valid, or undefined if a limit is reached and the
-   * callback must be refused
+   * @returns undefined if a limit is reached and the callback must be refused. Otherwise returns a function that undoes
+   * the count. The caller calls it if the callback is valid
    */
   take(address: string, bytes: number): GiveBack | undefined {
     const cost = CHECKED_AT_LEAST + bytes;

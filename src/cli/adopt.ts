@@ -39,12 +39,13 @@ export interface AdoptOptions {
 const FILE_AT_MOST_BYTES = 64 * 1024 * 1024;
 const CHANNEL_ANSWERS_WITHIN_MS = 10_000;
 /**
- * If the channel gives no answer for this number of consecutive lines of an account, the account counts as unreachable.
+ * If the channel gives no answer for this number of consecutive lines of an account, the command treats the account as
+ * unreachable.
  */
 const SILENT_IN_A_ROW = 10;
 /**
- * The longest time that the command waits when a channel asks it to wait. If the channel asks for a longer wait, the
- * command refuses the line, and its next run tries the line again.
+ * The longest wait that the command accepts from a channel. If the channel requests a longer wait, the command refuses
+ * the line, and its next run tries the line again.
  */
 const WAIT_AT_MOST_S = 60;
 const SAY_EVERY = 100;
@@ -200,7 +201,7 @@ class Run {
   }
 
   /**
-   * Tries each line and reports the outcomes, even when an error ends the run early.
+   * Tries each line. Reports the outcomes, even if an error ends the run early.
    * @param workflows null in a dry run
    * @throws the error that ends the run early, for example when the database is unreachable
    */
@@ -338,8 +339,8 @@ class Run {
         new Date(),
       );
     const { payment, created } = await made(new Set()).catch(async (error: unknown) => {
-      // If other attempts block the adoption, the command queries and ends them, as `POST /v1/payments` does. But it
-      // ends only adopted attempts, and never an attempt that nodrop has created.
+      // If other attempts block the adoption, the command queries and ends them, as `POST /v1/payments` does. The
+      // command ends only adopted attempts, and never an attempt that nodrop has created.
       if (!(error instanceof UnaskedAttempts) || error.attempts.some(({ adopted }) => adopted === null))
         throw error;
       for (const attempt of error.attempts) await this.#end(attempt, workflows);
@@ -401,7 +402,7 @@ class Run {
   }
 
   /**
-   * Queries the channel. If the channel asks to wait, waits and queries once more.
+   * Queries the channel. If the channel requests a wait, waits and queries once more.
    * @throws Refusal
    */
   async #look(order: Parameters<typeof findAdoptable>[3], wanted: Parameters<typeof findAdoptable>[4]) {

@@ -18,7 +18,7 @@ import { CommandError } from './errors.ts';
  * pays it, refunds a part of it and closes it.
  */
 
-/** Interval between queries while the payer's bank has not decided yet. */
+/** Interval between queries while the payer's bank has not yet accepted or rejected the payment. */
 const ASK_AGAIN_MS = 1_000;
 const ASKED_AT_MOST = 15;
 
@@ -200,7 +200,7 @@ function expectState(
   }
 }
 
-/** Queries the channel until the channel has decided, at most ASKED_AT_MOST times. @returns the last answer */
+/** Queries the channel until the channel reports a decision, at most ASKED_AT_MOST times. @returns the last answer */
 async function askUntil<T>(ask: () => Promise<T>, isDecided: (answer: T) => boolean): Promise<T> {
   let answer = await ask();
   for (let asked = 1; asked < ASKED_AT_MOST && !isDecided(answer); asked += 1) {

@@ -54,8 +54,8 @@ async function withDatabase(work: (db: LedgerClient) => Promise<readonly string[
 }
 
 /**
- * Refuses to run a command if NODROP_SECRET differs from the database's secret. In this case, the command may have the
- * settings of another deployment.
+ * Refuses to run a command if NODROP_SECRET differs from the database's secret. If the secrets differ, the command may
+ * run with the settings of another deployment.
  */
 async function withLedger(
   work: (db: LedgerClient, config: Config) => Promise<readonly string[]>,

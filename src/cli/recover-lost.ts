@@ -41,10 +41,10 @@ interface LostRefund {
 /**
  * `npm run nodrop -- recover --lost`: for use after a backup was restored, or after a failover that lost commits. The
  * command lists the workflows whose row is missing. With `write`, it writes the payment rows again and wakes their
- * workflows. It does not write a refund row again. Instead, it queries the refund under all its numbers and then
- * queries the trade. It records the refunded money and ends the refund's workflow. If the refund was not made, the
- * merchant must request it again. The command does not end the workflow while the channel processes the refund or does
- * not answer. A second run of the command changes nothing.
+ * workflows. The command does not write a refund row again. Instead, it queries the refund under all numbers that
+ * nodrop may have used, and then queries the trade. It records the refunded money and ends the refund's workflow. If
+ * the refund was not made, the merchant must request it again. While the channel processes the refund or does not
+ * answer, the workflow stays open. A second run of the command changes nothing.
  * @throws CommandError that lists the workflows that were not recovered, or says that Temporal is unreachable
  */
 export async function recoverLost(
@@ -118,9 +118,9 @@ export async function recoverLost(
 const KEYS_ASKED_FOR = 9;
 
 /**
- * Checks that the channel does not process the refund. During processing, a second request under another number would
+ * Checks that the channel is not processing the refund. During processing, a second request under another number could
  * refund the money twice.
- * @throws Error when the channel processes the refund, or does not answer
+ * @throws Error when the channel is processing the refund, or does not answer
  */
 export async function requireDecided(
   db: LedgerClient,
@@ -180,8 +180,8 @@ async function findLost(
 }
 
 /**
- * @returns the input of a payment whose workflow had ended before the payment's row was lost, or undefined when
- * Temporal no longer keeps the workflow
+ * @returns the workflow input of a payment whose workflow had ended before the payment's row was lost, or undefined
+ * when Temporal no longer keeps the workflow
  */
 async function readEndedTerms(client: Client, paymentId: string): Promise<PaymentInput | undefined> {
   try {

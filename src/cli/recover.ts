@@ -28,16 +28,16 @@ const NO_ANSWER = [4, 14];
 /** gRPC's NOT_FOUND. */
 const NOT_FOUND = 5;
 
-/** After this number of consecutive failures, Temporal or the database counts as unreachable and the command ends. */
+/** After this number of consecutive failures, the command treats Temporal or the database as unreachable and ends. */
 const FAILURES_IN_A_ROW = 100;
 /** The command lists at most this many failures. For further failures, it prints only their number. */
 const NAMED = 20;
 
 /**
  * `npm run nodrop -- recover`: for use after a total loss of the Temporal database. The command starts a workflow for
- * each payment, refund and event delivery that has not ended. Each workflow first reads its state from the ledger. So
- * nothing is charged, closed or delivered twice. On a healthy system, the command changes nothing. If a workflow cannot
- * be started, the command continues with the others.
+ * each payment, refund and event delivery that has not ended. Each workflow first reads its state from the ledger, so
+ * that no payment is charged or closed twice and no event is delivered twice. On a healthy system, the command changes
+ * nothing. If a workflow cannot be started, the command continues with the others.
  * @throws CommandError that lists the workflows that were not started, or says that Temporal is unreachable. The
  * operator must then run the command again
  */
@@ -79,8 +79,8 @@ export async function recover(db: LedgerClient, config: Config, say: (line: stri
       (after) => deliveriesToRecover(db, after),
       async (row) => {
         const delivery = toDeliverySnapshot(row);
-        // If `toldByPayment` is true, the payment's own workflow delivers the event. The code above has started that
-        // workflow.
+        // If `toldByPayment` is true, the payment's own workflow delivers the event. The command has already started
+        // that workflow above.
         if (!delivery.toldByPayment) await deliveryWorkflows.start(delivery, DEADLINE_MS);
       },
       failures,

@@ -5,10 +5,11 @@ import { type OwnSecret, processesOf, replaceSecret } from '../ledger/secret-fin
 import { CommandError } from './errors.ts';
 
 /**
- * @param configured the accounts whose credentials every process stores again when it starts
- * @param force replaces the secret even while connected processes continue to write with the former secret
+ * @param configured the accounts from the environment. Every process stores the credentials of these accounts again
+ * when it starts
+ * @param force replaces the secret even while connected processes still use the former secret
  * @returns the lines that `secret replace` prints
- * @throws CommandError without `force`, while processes with the former secret are connected
+ * @throws CommandError if `force` is false and processes with the former secret are connected
  */
 export async function replaceNodropSecret(
   db: LedgerClient,

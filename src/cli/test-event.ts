@@ -11,7 +11,8 @@ import { table } from './table.ts';
  * `merchants test-event`: sends one signed event of each type to the merchant's order service, and prints the answers.
  * The events are marked as test events and belong to no payment. They do not appear in the event feed or in the
  * delivery log.
- * @throws CommandError when the merchant has no order service, or does not answer each event with 2xx
+ * @throws CommandError when the merchant has no order service, or when the order service does not answer each event
+ * with 2xx
  */
 export async function sendTestEvents(
   db: LedgerClient,

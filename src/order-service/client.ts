@@ -35,8 +35,8 @@ export interface OrderServiceOptions {
   /** The DNS lookup. @default `createLookup()` */
   readonly lookup?: LookupFunction;
   /**
-   * Only has an effect if private addresses are allowed. If true, nodrop calls public addresses only with https, but
-   * private addresses also with http.
+   * If true, nodrop calls public addresses only with https, but private addresses also with http. This option has no
+   * effect if private addresses are not allowed.
    * @default false
    */
   readonly httpsOnly?: boolean;
@@ -97,7 +97,7 @@ const NEVER = blockList(
   ['fd00:ec2::254', 128],
   // The range 169.254.0.0/16, as NAT64 embeds it in IPv6.
   ['64:ff9b::a9fe:0', 112],
-  // The metadata address of Alibaba Cloud. The other addresses of its range count as private.
+  // The metadata address of Alibaba Cloud. The other addresses of its range are treated as private.
   ['100.100.100.200', 32],
 );
 const PRIVATE = blockList(

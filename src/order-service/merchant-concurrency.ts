@@ -17,8 +17,8 @@ interface Calls {
   /** The moving average of call durations, in ms. */
   takes: number;
   /**
-   * The calls that were refused because no slot was free, and that their callers will repeat. Each call is identified
-   * by the id of its delivery, payment or refund.
+   * The calls that were refused because no slot was free. Their callers will repeat them. Each call is identified by
+   * the id of its delivery, payment or refund.
    */
   readonly waiting: Set<string>;
 }

@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { runVisibly } from './progress.ts';
 
 /**
- * The newest tag of `temporal` that `go install` accepts. Later tags have a replace directive, which `go install`
- * rejects.
+ * The newest version of `temporal` that `go install` accepts. Later versions have a replace directive, which `go
+ * install` rejects.
  */
 export const CLI_VERSION = '1.5.1';
 export const TEST_SERVER_VERSION = '1.38.0';
@@ -22,7 +22,7 @@ export async function buildCli(folder: string): Promise<string | undefined> {
   const { ok, output } = await runVisibly(
     `Building the Temporal server ${CLI_VERSION} from the Go registry`,
     'go',
-    // With `-v`, Go prints each package as it compiles it. The progress lines show this output.
+    // With `-v`, Go prints the name of each package that it compiles. The progress lines show this output.
     ['install', '-v', `github.com/temporalio/cli/cmd/temporal@v${CLI_VERSION}`],
     { env: { ...process.env, GOBIN: folder }, note: 'several minutes, once; Go keeps a build cache' },
   );
@@ -84,7 +84,10 @@ const POM = `<project xmlns="http://maven.apache.org/POM/4.0.0">
 </project>
 `;
 
-/** The flags of `java` halve the start time of the test server. The SDK waits at most 5 s for the start. */
+/**
+ * These `java` flags halve the start time of the test server. This matters because the SDK waits at most 5 s for the
+ * start.
+ */
 const LAUNCHER = `#!/bin/sh
 exec java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -cp "$(dirname "$0")/lib/*" io.temporal.testserver.TestServer "$@"
 `;

@@ -8,8 +8,8 @@ export class StackError extends Error {
 }
 
 /**
- * Ends the process with exit code 1. For an expected error, prints only its message. For any other error, prints its
- * stack trace.
+ * Prints an error and ends the process with exit code 1. For an expected error, prints only its message. For any other
+ * error, prints the stack trace.
  */
 export function exitWith(error: unknown): never {
   const expected = error instanceof StackError || error instanceof ConfigError;

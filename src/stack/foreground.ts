@@ -4,8 +4,8 @@ import { exitWith } from './errors.ts';
 import { Supervisor } from './supervisor.ts';
 
 /**
- * Runs a supervisor of other programs in the foreground. It claims the data folder and starts the programs. On SIGTERM,
- * SIGINT or SIGHUP it stops them in order and exits with 0.
+ * Runs a supervisor of other programs in the foreground. The supervisor claims the data folder and starts the programs.
+ * On SIGTERM, SIGINT or SIGHUP it stops the programs in order and exits with 0.
  */
 export async function runForeground(start: (supervisor: Supervisor, config: Config) => Promise<void>) {
   let supervisor: Supervisor | undefined;

@@ -18,8 +18,8 @@ const ASK_EVERY_MS = 1_000;
 const SAY_EVERY_MS = 10_000;
 
 /**
- * Waits until the database answers, at most for PATIENCE_MS. Returns immediately if the error is one that waiting
- * cannot fix.
+ * Waits until the database answers, at most for PATIENCE_MS. Returns immediately after an error that waiting cannot
+ * fix.
  */
 async function waitForDatabase(connectionString: string): Promise<void> {
   const started = Date.now();

@@ -18,8 +18,8 @@
 
 /**
  * @param {string} userAgent
- * @param {number} [touchPoints] `navigator.maxTouchPoints`, to detect an iPad: it calls itself a Mac, but no Mac has a
- *   touch screen
+ * @param {number} [touchPoints] `navigator.maxTouchPoints`, to detect an iPad: its user agent is that of a Mac, but no
+ *   Mac has a touch screen
  * @returns {BrowserKind}
  */
 export function browserOf(userAgent, touchPoints = 0) {
@@ -65,9 +65,9 @@ export function suiting(ways, current, browser, methods) {
 }
 
 /**
- * Returns the URL of the pay button, which opens a web page or a wallet's app. Other kinds of URLs are not used. If
- * this browser can open the content of a wallet's QR code, that content is the URL. Undefined if the payment has no URL
- * for the button.
+ * Returns the URL of the pay button. Only URLs that open a web page or a wallet's app are used. If the next action has
+ * only a QR code, and this browser can open the code's content, that content is the URL. Returns undefined if the
+ * payment has no such URL.
  * @param {import('./nodrop.js').PaymentForPayer} payment
  * @param {BrowserKind} browser
  * @param {Methods} methods

@@ -276,7 +276,7 @@ async function switchTo(to) {
   } catch (error) {
     const code = error instanceof NodropError ? error.code : undefined;
     if (code === 'attempt_unresolved' || code === 'order_already_paid') {
-      // Set the order state now, because the service may send its next update later.
+      // Set the order state from the refusal now. The service may send its next update later.
       const orderState = code === 'order_already_paid' ? 'paid' : 'undecided';
       if (payment !== undefined) payment = { ...payment, orderState };
       if (code === 'attempt_unresolved') alerted = 'switchUnresolved';
@@ -364,7 +364,7 @@ function draw() {
     write(pay, text.pay(amount));
   }
   const all = waysOf(current);
-  // The first choice is another method of the same channel that works in this browser.
+  // Offer first another method of the same channel that works in this browser.
   const better = current === 'outside' ? all.find(({ channel }) => channel === payment?.channel) : undefined;
   const ways = better === undefined ? all : [better, ...all.filter((way) => way !== better)];
   drawHandOver(current, better === undefined);

@@ -11,8 +11,8 @@ const PREPARED_WITHIN_MS = 8_000;
 
 /**
  * Decides which screen the page shows. The page never shows an unknown state as unpaid. If the page does not know a
- * state, or if the service is still querying the channel, the screen is `asking`. Another attempt of the order may have
- * paid it (`settled`) or may be undecided.
+ * state, or if the service is still querying the channel, the screen is `asking`. If another attempt has paid the
+ * order, the screen is `settled`. If another attempt is undecided, the screen is `asking`.
  *
  * @typedef {'loading' | 'preparing' | 'slow' | 'pay' | 'outside' | 'elsewhere' | 'no-form' | 'lapsed' | 'asking' |
  * 'telling' | 'paid' | 'settled' | 'review' | 'returning' | 'returned' | 'unpaid' | 'expired' | 'gone'} Screen
@@ -61,14 +61,14 @@ function screenOfMoney({ orderUpdate, receivedAmount, refundedAmount, refundReas
     case 'pending':
       return 'telling';
     case 'conflict':
-      // nodrop has no refund due, but all money may have been refunded another way.
+      // nodrop does not owe a refund, but all money may have been refunded in another way.
       return isAllBack ? 'returned' : 'returning';
     default:
       return 'review';
   }
 }
 
-/** Screens with a countdown of the time to pay. @type {ReadonlySet<Screen>} */
+/** Screens that count down the time left to pay. @type {ReadonlySet<Screen>} */
 export const COUNTED = new Set(['slow', 'pay', 'outside', 'elsewhere', 'no-form']);
 /** Final screens. @type {ReadonlySet<Screen>} */
 export const ENDS = new Set(['paid', 'returned', 'gone']);

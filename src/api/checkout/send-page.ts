@@ -5,7 +5,7 @@ import { CHECKOUT_POLICY, type Language } from './shell.ts';
 /** Helpers for the routes that payers open in a browser: the cashier page and the return from the wallet. */
 
 /**
- * A query parameter of a page's URL. If the URL has the parameter several times, the first value counts. The parameter
+ * A query parameter of a page's URL. If the URL has the parameter several times, the first value is used. The parameter
  * has no maximum length, so that a payer always gets a page and not a problem document.
  */
 export const pageParameter = z.preprocess(

@@ -122,8 +122,8 @@ export function isDevelopmentKeyAccepted(
 }
 
 /**
- * @returns a function that returns the caller that uses the development key. The first call of that function creates
- * the merchant of the key. If the creation fails, the next call tries again.
+ * @returns a function that resolves to the caller of the development key. When it is called first, it creates the
+ * merchant of the key. If the creation fails, the next call tries again.
  */
 export function createDevelopmentCaller({
   db,
@@ -166,7 +166,7 @@ export function isSameHash(one: string, other: string): boolean {
   return given.length === known.length && timingSafeEqual(given, known);
 }
 
-/** When the payment's client token expires, in epoch ms. */
+/** The time at which the payment's client token expires, in epoch ms. */
 export const tokenEndsAt = ({ expiresAt }: Pick<Payment, 'expiresAt'>): number =>
   expiresAt.getTime() + CLIENT_TOKEN_GRACE_MS;
 

@@ -27,7 +27,7 @@ export interface Endpoint {
   /** The request headers, for the OpenAPI document only. The handler itself reads and checks them. */
   readonly headers?: z.ZodObject;
   readonly answers: Readonly<Record<number, Answer>>;
-  /** The codes of the route's own refusals. Authentication and validation add their codes. */
+  /** The codes of the handler's own refusals. The codes of authentication and validation are added automatically. */
   readonly refusals: readonly RefusalCode[];
   /**
    * Runs before the first database query, and can delay or refuse the request. This limits the cost of many concurrent

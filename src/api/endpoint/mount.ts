@@ -40,7 +40,7 @@ export function mount(
   }
 }
 
-/** Groups the endpoints by path, in Express's syntax. */
+/** Groups the endpoints by path. The paths are in Express's syntax. */
 function byPath(endpoints: readonly Endpoint[]): Map<string, Endpoint[]> {
   const paths = new Map<string, Endpoint[]>();
   for (const endpoint of endpoints) {

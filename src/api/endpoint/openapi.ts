@@ -258,8 +258,7 @@ function refusals(endpoint: Endpoint, publicUrl: string): Record<string, Respons
   }
   return Object.fromEntries(
     [...grouped]
-      // If the endpoint itself declares an error status, the body of that answer is not a problem document. Readiness
-      // is an example.
+      // If the endpoint itself declares an error status, as `/readyz` does, that answer is not a problem document.
       .filter(([status]) => endpoint.answers[status] === undefined)
       .map(([status, codes]) => [
         String(status),

@@ -26,8 +26,8 @@ const COMPRESS: Readonly<Record<Encoding, (content: Buffer) => Promise<Buffer>>>
 
 /**
  * Serves a file of a page. The file is compressed if the browser accepts that. If the browser already has the file, the
- * answer is 304. Each encoding is compressed once, at its first request. Each encoding has its own ETag, because an
- * ETag stands for exact bytes.
+ * answer is 304. The file is compressed once per encoding, at the first request for that encoding. Each encoding has
+ * its own ETag, because an ETag identifies exact bytes.
  * @param name the file name, whose extension decides the content type
  * @param cacheControl the value of the header `Cache-Control`
  */

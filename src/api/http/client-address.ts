@@ -6,9 +6,9 @@ import { ipKeyGenerator } from 'express-rate-limit';
 const IPV6_NETWORK_BITS = 64;
 
 /**
- * Returns the sender's address, whose limits apply to a request. For IPv6, this is the /64 network. Express reads the
- * address from `X-Forwarded-For` if a proxy in `NODROP_TRUSTED_PROXIES` sent the request. Otherwise it uses the address
- * of the connection.
+ * Returns the sender's address. The limits of this address apply to the request. For IPv6, this is the /64 network.
+ * Express reads the address from `X-Forwarded-For` if a proxy in `NODROP_TRUSTED_PROXIES` sent the request. Otherwise
+ * it uses the address of the connection.
  */
 export function clientAddress({ ip, socket }: Pick<Request, 'ip' | 'socket'>): string {
   // A trusted proxy may forward a value that is not an address. nodrop does not use such a value, because a sender

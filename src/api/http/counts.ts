@@ -14,8 +14,8 @@ const KEYS_AT_MOST = 10_000;
 export type GiveBack = () => void;
 
 /**
- * Counts events by key in memory, in fixed time windows. The caller adds to the count before its work, and gives the
- * amount back if the work should not count. So concurrent requests cannot exceed the maximum together.
+ * Counts events by key in memory, in fixed time windows. The caller adds an amount before it starts its work, and
+ * subtracts the amount if the work should not be counted. So concurrent requests together cannot exceed the maximum.
  */
 export class Counts {
   readonly #limits: CountLimits;
@@ -30,7 +30,7 @@ export class Counts {
 
   /**
    * Adds `amount` to the count of the key in the current time window.
-   * @returns a function that gives the amount back, or undefined if the count would exceed its maximum. In that case,
+   * @returns a function that subtracts the amount, or undefined if the count would exceed its maximum. In that case,
    * the count stays unchanged.
    */
   take(key: string, amount = 1): GiveBack | undefined {
@@ -40,7 +40,7 @@ export class Counts {
     if (sum > this.#limits.atMost) return undefined;
     taken.set(key, sum);
     if (taken.size > KEYS_AT_MOST) taken.delete(taken.keys().next().value ?? '');
-    // Each time window has its own map. So a count that is given back late does not change a later window.
+    // Each time window has its own map. So an amount that is subtracted late does not change a later window.
     return () => {
       const left = (taken.get(key) ?? 0) - amount;
       if (left > 0) taken.set(key, left);

@@ -53,13 +53,13 @@ export function readTimelineCursor(cursor: string | undefined): bigint | undefin
 /**
  * Builds the cursor of a position in the event feed. The cursor names the feed, because other lists also have numbered
  * rows. It also contains the id of the last event, because a restored database uses the same numbers again. It contains
- * `removedTo` only if `removedTo` is after the position.
+ * `removedTo` only if that number is higher than `seq`.
  */
 export const feedCursor = ({ seq, eventId, removedTo }: FeedPosition): string =>
   seal(`events/${seq}${eventId === null ? '' : `/${eventId}`}${removedTo > seq ? `/${removedTo}` : ''}`);
 
 /**
- * Reads a cursor of the event feed. Returns null without a cursor. Null stands for the position before the first event.
+ * Reads a cursor of the event feed. Returns null if no cursor is given. Null means the position before the first event.
  * @throws Refusal `invalid_request`
  */
 export function readFeedCursor(after: string | undefined): FeedPosition | null {

@@ -14,8 +14,8 @@ export interface StreamLimits {
    */
   readonly lifetimeMs: number;
   /**
-   * Maximum of event streams in a process. It is lower than the maximum of waiting requests, so that some slots are
-   * left for requests with `?wait=`.
+   * Maximum number of event streams in a process. It is lower than the maximum of waiting requests, so that some slots
+   * are left for requests with `?wait=`.
    */
   readonly atMost: number;
   /** How long a new event stream may wait while many other streams are opening. */
@@ -43,8 +43,8 @@ export class EventStream {
   /**
    * Starts the answer.
    * @param lastEventId the id of the state that the reader already has
-   * @param onHeartbeat runs before each heartbeat. It may send a state that changed with time alone, without a
-   * notification
+   * @param onHeartbeat runs before each heartbeat. It may send a state that changed only because time passed, because
+   * such a change sends no notification
    */
   constructor(
     response: ServerResponse,

@@ -2,23 +2,25 @@ import { Refusal } from '../../domain/refusal.ts';
 import { Counts, type GiveBack } from './counts.ts';
 
 /**
- * Maximum of wrong names per minute from one address. A name is a key, a client token, a payment id or an account. A
- * name is wrong if it does not exist.
+ * Maximum number of wrong names per minute from one address. A name is a key, a client token, a payment id or an
+ * account. A name is wrong if it does not exist.
  */
 export const MISSES_A_MINUTE = 60;
 /**
- * Maximum of wrong names per minute from all addresses together. This maximum is needed, because one sender can use any
- * number of addresses.
+ * Maximum number of wrong names per minute from all addresses together. This maximum is needed, because one sender can
+ * use any number of addresses.
  */
 export const MISSES_A_MINUTE_IN_ALL = 600;
 /**
- * When a limit is reached, names wait. At most one database query in this time looks up the waiting names of all
- * senders.
+ * After a limit is reached, new names wait for a look-up. At most one database query in this time looks up the waiting
+ * names of all senders.
  */
 export const ASKED_EVERY_MS = 1_000;
 /** Maximum number of names that wait for a look-up or are being looked up, from all addresses. */
 export const NAMES_AT_ONCE = 5_000;
-/** Maximum of waiting names from one address, so that one address does not use up the slots of other addresses. */
+/**
+ * Maximum number of waiting names from one address, so that one address does not use up the slots of other addresses.
+ */
 export const NAMES_OF_ADDRESS = 500;
 /** Maximum number of existing names in memory, for each kind of name. */
 const KNOWN_AT_MOST = 10_000;
@@ -95,7 +97,7 @@ export class FailedLookups {
     mayWait = true,
   ): Promise<T | null> {
     if (this.#known.get(kindOf(name))?.has(name)) return await this.#lookUpKnown(address, name, ask);
-    // Concurrent requests with the same name share one look-up and count as one miss.
+    // Concurrent requests with the same name share one look-up. If the name does not exist, they are counted once.
     if (!mayWait && this.#waiting.has(name)) throw refuseFor(ASKED_EVERY_MS / 1_000);
     const first = this.#asking.get(name);
     if (first !== undefined) return (await first) ? await this.#lookUpKnown(address, name, ask) : null;
@@ -123,7 +125,8 @@ export class FailedLookups {
       name,
       asked.then((found) => found !== null),
     );
-    // A look-up that fails with an error also counts. So the limits also apply while the database is slow or down.
+    // A look-up that fails with an error is counted as a wrong name. So the limits also apply while the database is
+    // slow or down.
     if (isFound) giveBack();
     return await asked;
   }
@@ -146,7 +149,10 @@ export class FailedLookups {
     return false;
   }
 
-  /** Shares the answer, or an error, with concurrent look-ups of the same name. Remembers whether the name exists. */
+  /**
+   * Shares the result or the error of a look-up with concurrent look-ups of the same name. Remembers whether the name
+   * exists.
+   */
   async #shareAnswer(name: Name, answer: Promise<boolean>): Promise<boolean> {
     this.#asking.set(name, answer);
     try {

@@ -12,13 +12,13 @@ import { problemOf } from './problems.ts';
 
 export interface Listener {
   readonly server: Server;
-  /** The port on which the server listens. If 0 was given, it is the port that the system chose. */
+  /** The port on which the server listens. If the configured port is 0, the system has chosen this port. */
   readonly port: number;
 }
 
 /**
- * Maximum of open requests per connection. Normal clients rarely pipeline requests, but a hostile client could start
- * thousands of requests at the same time.
+ * Maximum number of open requests per connection. Normal clients rarely pipeline requests, but a hostile client could
+ * start thousands of requests at the same time.
  */
 const UNFINISHED_AT_MOST = 20;
 
@@ -37,8 +37,8 @@ export async function listen(
 ): Promise<Listener> {
   const server = createBoundedServer(handler);
   server.headersTimeout = 15_000;
-  // `requestTimeout` limits only the time in which a request arrives. The value is still longer than the longest
-  // `wait`, to be safe.
+  // `requestTimeout` limits only the time until a request has arrived completely. To be safe, it is longer than the
+  // longest `wait`.
   server.requestTimeout = 75_000;
   // This timeout is longer than the idle timeout of common load balancers. So the load balancer closes an idle
   // connection first.
@@ -106,7 +106,7 @@ function explain(error: NodeJS.ErrnoException, host: string, port: number, setti
   return error;
 }
 
-/** Stops accepting requests, lets open requests finish, and closes the remaining connections after `patienceMs`. */
+/** Stops accepting requests, waits for open requests, and closes the remaining connections after `patienceMs`. */
 export async function stopListening(server: Server, patienceMs: number): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
   // A connection becomes idle after its answer has been sent. Without this call, it would stay open until its

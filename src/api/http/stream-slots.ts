@@ -3,8 +3,8 @@ import { Refusal } from '../../domain/refusal.ts';
 import type { StreamLimits } from './event-stream.ts';
 
 /**
- * Maximum of event streams that open at the same time. An opening stream makes a few database reads. The database
- * connection pool has more connections than this maximum.
+ * Maximum number of event streams that open at the same time. An opening stream makes a few database reads. The
+ * database connection pool has more connections than this maximum.
  */
 export const OPENING_AT_ONCE = 8;
 

@@ -28,8 +28,9 @@ export interface AdoptedTrade {
 }
 
 /**
- * @returns a function that adopts a trade that the merchant's own code has created. The API process itself first
- * queries the channel. This query needs no workflow, because no row exists yet and the caller can repeat the request.
+ * @returns a function that adopts a trade that the merchant's own code has created. The API process first queries the
+ * channel directly. It needs no workflow for this query, because no row exists yet and the caller can repeat the
+ * request.
  */
 export function createAdoptTrade(api: Api) {
   const { db, config, channels, workflows, changes, metrics, now } = api;
@@ -116,7 +117,10 @@ export function createAdoptTrade(api: Api) {
   };
 }
 
-/** The codes of refusals that only an adoption can get. The codes for a new attempt (`ATTEMPT_REFUSALS`) also apply. */
+/**
+ * The codes of refusals that only a request for an adoption can get. The codes for a new attempt (`ATTEMPT_REFUSALS`)
+ * also apply.
+ */
 export const ADOPT_REFUSALS = [
   'adopt_mismatch',
   'adopt_taken',

@@ -10,7 +10,7 @@ import { orFallbackWithin } from '../http/with-deadline.ts';
  * does not use up the channel's rate limit.
  */
 
-/** If the channel's last answer is not older than this, the answer counts as current and nodrop sends no new query. */
+/** If the channel's last answer is not older than this, nodrop uses that answer and sends no new query. */
 const FRESH_MS = 1_000;
 
 /** Creates the function that queries the channel of a payment. Concurrent callers share one query per payment. */

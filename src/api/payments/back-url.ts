@@ -1,8 +1,8 @@
 import type { Payment } from '../../ledger/rows.ts';
 
 /**
- * Returns the URL at which the payer continues after the payment. This is the merchant's `returnUrl` with the id of the
- * payment. Null without a `returnUrl`.
+ * Returns the URL at which the payer continues after the payment: the merchant's `returnUrl`, with the payment's id
+ * added. Returns null if the merchant gave no `returnUrl`.
  */
 export function backUrl({ id, returnUrl }: Pick<Payment, 'id' | 'returnUrl'>): string | null {
   if (returnUrl === null) return null;

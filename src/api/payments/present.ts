@@ -29,7 +29,7 @@ export function isPayable(row: Payment, now: Date): boolean {
 /**
  * The fields that both merchants and payers see. An ended payment has no next action, so that no payer pays it. An
  * undecided payment has no next action either, so that no payer pays twice.
- * @param checkoutUrl contains the client token, so only a caller who has the token may get it
+ * @param checkoutUrl contains the client token, so nodrop sends this URL only to a caller who has the token
  */
 function presentCommon(
   row: PaymentWithRefund,

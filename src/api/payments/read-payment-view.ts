@@ -13,11 +13,11 @@ import { switchOptions } from './switch-options.ts';
 /** A payment that was read for one caller. */
 export interface ReadPayment {
   readonly row: PaymentWithRefund;
-  /** True if the caller need not wait for further changes of the payment. */
+  /** True if the caller does not need to wait for further changes of the payment. */
   readonly isFinal: () => boolean;
   /**
-   * Returns the caller's view of the payment. This is a function, because the view can change with time alone, without
-   * a change in the database.
+   * Returns the caller's view of the payment. This is a function, because the view can change as time passes, without a
+   * change in the database.
    */
   readonly view: () => PaymentView | PayerPaymentView;
 }

@@ -12,9 +12,9 @@ import { orFallbackWithin } from '../http/with-deadline.ts';
 import { isAnsweredWithin, isFresh } from './ask-channel.ts';
 
 /**
- * How long an answer of the channel counts as current for a request with a client token. This limits the queries that a
- * payer can cause while an attempt is undecided. The limit on attempts per order does not limit these queries, because
- * such a request creates no attempt.
+ * How long nodrop uses an answer of the channel for requests with a client token, before it queries again. This limits
+ * the queries that a payer can cause while an attempt is undecided. The limit on attempts per order does not limit
+ * these queries, because such a request creates no attempt.
  */
 const ANSWER_FRESH_FOR_PAYER_MS = 10_000;
 
@@ -48,8 +48,8 @@ export async function onceOthersAreSettled<T>(
 
 /**
  * Refuses a request with a client token while an attempt of its order is undecided. This check needs no query and no
- * lock. An attempt counts as undecided if the channel reported it as undecided in the last 10 s, or if the last call to
- * the channel failed. nodrop still queries the attempt on schedule.
+ * lock. An attempt is undecided if the channel reported it as undecided in the last 10 s, or if the last call to the
+ * channel failed. nodrop still queries the attempt on schedule.
  * @throws Refusal `attempt_unresolved`
  */
 export function refuseUndecided(attempts: readonly Payment[], now: Date): void {
@@ -92,7 +92,7 @@ async function resolve(api: Api, attempt: Payment, left: () => number, by: strin
   refuse(ended);
 }
 
-/** @throws Refusal if, because of this attempt, no other attempt may pay the order */
+/** @throws Refusal if this attempt forbids another attempt to pay the order */
 function refuse(payment: Payment): void {
   const { id, orderId, orderUpdate } = payment;
   if (orderUpdate === 'applied') {

@@ -106,7 +106,7 @@ export function createStartPayment(api: Api) {
 
   /**
    * Queries every live attempt of the order, and then inserts the payment. If a live attempt matches the request,
-   * returns that attempt instead.
+   * returns that attempt and inserts no payment.
    */
   async function insert(
     merchantId: string,
@@ -145,7 +145,7 @@ export function createStartPayment(api: Api) {
   ): Promise<Advanced> {
     const asItIs = async (advanced: boolean) => ({ payment: await getPayment(db, row.id), advanced });
     if (row.status === 'paying' && isPayable(row, now())) return await asItIs(true);
-    // nodrop is cancelling this payment, whose row was restored. So the payment gets no next action.
+    // The row of this payment was restored, and nodrop is cancelling the payment. So the payment gets no next action.
     if (row.recoveredAt !== null) return await asItIs(false);
     // While the payment is undecided at the channel, the payer gets no next action.
     if (row.status === 'created' && isUndecided(row)) return await asItIs(false);
@@ -158,7 +158,7 @@ export function createStartPayment(api: Api) {
   /**
    * Starts the workflow of a payment with status `created`, and waits until the status changes or the time is up. The
    * function listens for changes before it starts the workflow, so that it misses no change. The wait also ends if the
-   * channel rejects the credentials. If the channel had rejected the credentials before this request, nodrop first
+   * channel rejects nodrop's credentials. If the channel had already rejected them before this request, nodrop first
    * calls the channel once more.
    * @throws TemporalUnavailable if the start was not confirmed.
    */
@@ -173,8 +173,8 @@ export function createStartPayment(api: Api) {
     return await changes.until<PaymentWithRefund>(paymentKey(row.id), {
       read: async () => {
         if (isStarted) return await getPayment(db, row.id);
-        // Wake the workflow now. The configuration may be correct again, but the workflow's next call to the channel
-        // may be half a minute away.
+        // Wake the workflow now. The configuration may have been corrected, but the workflow may call the channel only
+        // half a minute later.
         if (isKnown && mayWake) await workflows.wake(row, deadlineMs);
         else await workflows.start(row, isNew, deadlineMs);
         isStarted = true;
@@ -236,8 +236,8 @@ export function createStartPayment(api: Api) {
 }
 
 /**
- * Milliseconds that a request waits if the channel rejected nodrop's earlier calls. In this time, nodrop calls the
- * channel again, because the configuration may be correct again.
+ * If the channel rejected nodrop's earlier calls, a request waits for this time in ms. Meanwhile, nodrop calls the
+ * channel again, because the configuration may have been corrected.
  */
 const MENDED_WITHIN_MS = 3_000;
 
@@ -258,7 +258,8 @@ function requireOfPayer(method: MethodDeclaration, { payer, channel }: PaymentRe
 }
 
 /**
- * Returns the time to pay in ms. @throws Refusal `invalid_request` if the request states more than the method allows
+ * Returns the time to pay in ms. @throws Refusal `invalid_request` if the request states a longer time than the method
+ * allows
  */
 function expiresWithin({ expiry: { atMostMs } }: MethodDeclaration, attempt: PaymentRequest): number {
   const { expiresInMs, isExpiryStated = false, channel } = attempt;
@@ -270,7 +271,7 @@ function expiresWithin({ expiry: { atMostMs } }: MethodDeclaration, attempt: Pay
   });
 }
 
-/** True if the payment can still be paid, but its next action has expired and has not been replaced yet. */
+/** True if the payment can still be paid, but its next action has expired and nodrop has no new next action yet. */
 function lacksAction(payment: Payment, now: Date): boolean {
   return (
     payment.status === 'paying' &&
@@ -281,7 +282,7 @@ function lacksAction(payment: Payment, now: Date): boolean {
   );
 }
 
-/** The codes of refusals for an attempt to pay an existing order. The codes for an invalid request also apply. */
+/** The codes of refusals for a request to pay an existing order. The codes for an invalid request also apply. */
 export const ATTEMPT_REFUSALS = [
   'order_already_paid',
   'order_not_payable',

@@ -6,8 +6,8 @@ import type { PayerPaymentView } from '../schemas/payment.ts';
 import { orderStateOf } from './order-state.ts';
 
 /**
- * If an order has this number of attempts, a request with a client token cannot create a further attempt. The number is
- * limited, because each attempt creates a trade at a channel.
+ * If an order already has this number of attempts, a payer with a client token cannot create another attempt. The
+ * number is limited, because each attempt creates a trade at a channel.
  */
 export const ATTEMPTS_OF_PAYERS = 20;
 

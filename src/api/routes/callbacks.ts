@@ -52,8 +52,8 @@ interface Receiver {
 interface Verified {
   readonly account: OpenedAccount;
   /**
-   * `unreadable` means that the callback arrived at the payment's own URL, but could not be verified or read. Such a
-   * callback counts as a notice.
+   * `unreadable` means that the callback arrived at the payment's own URL, but could not be verified or read. nodrop
+   * handles such a callback as a notice.
    */
   readonly callback: VerifiedCallback | { readonly kind: 'unreadable'; readonly payment: Payment };
 }
@@ -63,13 +63,13 @@ const refuseAccount = ({ channel }: AccountName): never => {
 };
 
 /**
- * Maximum of unverifiable callbacks per minute from one sender address to one account. Further unverifiable callbacks
- * are refused and make no query due.
+ * Maximum number of unverifiable callbacks per minute from one sender address to one account. Further unverifiable
+ * callbacks are refused, and nodrop does not query their payments.
  */
 export const UNVERIFIED_A_MINUTE = 100;
 /**
- * Maximum of notices per minute. Notices to a payment's own URL count against the limit of that payment. Other unproven
- * notices count against the limit of the sender address and the account.
+ * Maximum number of notices per minute. Notices to a payment's own URL count against the limit of that payment. Other
+ * unproven notices count against the limit of the sender address and the account.
  */
 export const NOTICES_A_MINUTE = 60;
 /**
@@ -77,7 +77,7 @@ export const NOTICES_A_MINUTE = 60;
  * number, it reads the account at most once in 2 s.
  */
 const READ_A_MINUTE = 60;
-/** Maximum of unproven notices per account and minute, from all sender addresses. */
+/** Maximum number of unproven notices per account and minute, from all sender addresses. */
 export const UNPROVEN_NOTICES_A_MINUTE = 600;
 /** The ways to prove that the channel sent a notice, and the timeline entry for each way. */
 const NOTICES = {
@@ -86,8 +86,8 @@ const NOTICES = {
   none: 'The channel sent a notice: nodrop queries the channel.',
 } as const;
 /**
- * Time in ms after a callback that could not be verified or read. Within this time, another such callback has no effect
- * on the same payment.
+ * Minimum time in ms between two queries that nodrop makes for one payment because of unverifiable or unreadable
+ * callbacks.
  */
 const QUERY_DUE_EVERY_MS = 10_000;
 const QUERIES_DUE_KEPT = 10_000;
@@ -96,8 +96,9 @@ const QUERIES_DUE_KEPT = 10_000;
  * The routes to which channels send callbacks. nodrop verifies a callback in memory, stores it, forwards it to its
  * workflow and acknowledges it. The channel gets the acknowledgement as soon as the callback is stored. If nodrop
  * cannot forward the callback now, the sweep forwards it (P4). A sender's limit counts only unverifiable callbacks.
- * Above the limit, valid callbacks are still accepted, and unverifiable callbacks make no query due. A process refuses
- * callbacks without a check only while it is overloaded with callbacks that fail the check.
+ * Above the limit, nodrop still accepts valid callbacks, and no longer queries payments because of unverifiable
+ * callbacks. A process refuses callbacks without a check only while it is overloaded with callbacks that fail the
+ * check.
  *
  * A callback to a payment's own URL comes from the channel, even if the callback cannot be verified or read. So nodrop
  * queries the channel, whatever the status of the payment. Only the rate of such callbacks is limited.
@@ -111,13 +112,13 @@ export function callbackRoutes(api: Api): Endpoint[] {
   const accountNotices = new Counts({ atMost: UNPROVEN_NOTICES_A_MINUTE, windowMs: 60_000 }, now);
   const notices = new Counts({ atMost: NOTICES_A_MINUTE, windowMs: 60_000 }, now);
   /**
-   * For each payment, when an unverifiable or unreadable callback last made a query due, in epoch ms. The oldest entry
-   * comes first.
+   * For each payment, the time of the last query that an unverifiable or unreadable callback caused, in epoch ms. The
+   * oldest entry comes first.
    */
   const queryDueAt = new Map<string, number>();
 
   /**
-   * Makes one query due for the payment that a refused callback names. The callback is not proof of a change, but the
+   * Requests one query of the payment that a refused callback names. The callback does not prove a change, but the
    * payment may have changed. The function never throws.
    * @param find reads the named payment; null if it does not exist
    */
@@ -178,7 +179,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
   }
 
   /**
-   * Verifies and reads a callback. A callback that fails is counted and logged, and may make a query due.
+   * Verifies and reads a callback. A callback that fails is counted and logged, and may cause a query.
    * @throws Refusal if the callback cannot be verified or read
    */
   async function verify(receiver: Receiver, headers: Headers, body: Buffer): Promise<Verified> {
@@ -253,8 +254,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
   }
 
   /**
-   * Treats a callback to a payment's own URL as a notice if the callback cannot be verified or read. The result is
-   * undefined for any other URL, or if the payment does not exist.
+   * Reads a callback to a payment's own URL as a notice, if the callback cannot be verified or read. Returns undefined
+   * if the callback was sent to another URL, or if the payment does not exist.
    */
   async function readAsNotice(
     { adapter, proven, log }: Receiver,
@@ -275,7 +276,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
 
   /**
    * Counts a notice against its limits.
-   * @param accountId if given, the notice also counts for this account
+   * @param accountId if given, the notice also counts against the limit of this account
    * @throws Refusal if a limit is reached.
    */
   function countNotice(key: string, accountId?: string): void {
@@ -324,9 +325,10 @@ export function callbackRoutes(api: Api): Endpoint[] {
   }
 
   /**
-   * Records a notice, and then makes one query of the payment due. With this order, the notice is not lost if the
-   * process dies.
-   * @returns false without a record if the payment has already had the maximum number of queries for unproven notices
+   * Records a notice, and then requests one query of the payment. The notice is recorded first, so that it is not lost
+   * if the process dies.
+   * @returns false if unproven notices have already caused the maximum number of queries of the payment. In that case,
+   * the notice is not recorded
    */
   async function acceptNotice(
     payment: Payment,
@@ -417,8 +419,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
   }
 
   /**
-   * Creates the error for a callback that could not be stored because of an internal error. The error answer makes the
-   * channel send the callback again.
+   * Creates the refusal of a callback that could not be stored because of an internal error. After a refusal, the
+   * channel sends the callback again.
    */
   function notTaken(channel: string, error: unknown): unknown {
     metrics.countCallback(channel, 'not_stored');
@@ -440,8 +442,7 @@ export function callbackRoutes(api: Api): Endpoint[] {
       return refuseAccount(name);
     }
     const log = request.log as Api['log'];
-    // The proof in the URL counts only if the channel keeps the URL secret, because some channels show the URL to the
-    // payer.
+    // The proof in the URL is used only for channels that keep the URL secret. Some channels show the URL to the payer.
     const isProven =
       own !== undefined &&
       adapter.declaration.takesCallbackAddress &&

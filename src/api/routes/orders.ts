@@ -32,8 +32,8 @@ export function toNewOrder(given: z.output<typeof newOrder>): NewOrder {
 }
 
 /**
- * Refuses a new order in a currency that is not in use. An existing order keeps its currency. So nodrop accepts a
- * repeated request for an existing order even after its currency was withdrawn.
+ * Refuses a new order in a currency that is not in use. An existing order keeps its currency, even after the currency
+ * was withdrawn. So nodrop still accepts a repeated request for such an order.
  * @param path the path of the currency in the request.
  * @throws Refusal `invalid_request`
  */

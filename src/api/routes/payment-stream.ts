@@ -111,8 +111,8 @@ export function paymentEventsRoute(api: Api): Endpoint {
           if (seen.isFinal()) break;
         }
       } catch (error) {
-        // The reader reconnects, and the answer to its new request is the error. A Refusal, for example because of an
-        // expired token, is not logged.
+        // The reader reconnects and gets the error as the answer to its new request. A Refusal, for example because of
+        // an expired token, is not logged.
         if (!(error instanceof Refusal)) request.log.error({ err: error }, 'an event stream ended early');
       } finally {
         metrics.readerWent();

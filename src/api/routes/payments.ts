@@ -109,8 +109,8 @@ export function paymentRoutes(api: Api): Endpoint[] {
 }
 
 /**
- * @returns a function that decides whether a request can stop waiting for this payment. It can stop when the payment is
- * final, or has got a next action that it did not have at first.
+ * @returns a function that decides whether a request can stop waiting for this payment. The request can stop when the
+ * payment is final. It can also stop when the payment gets a next action, if it had none at first.
  */
 function isDoneWaiting(now: () => Date): (seen: ReadPayment) => boolean {
   let payableAtFirst: boolean | undefined;

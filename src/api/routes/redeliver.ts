@@ -90,7 +90,7 @@ export function redeliverManyRoute({ db, deliveryWorkflows, now }: Api): Endpoin
         if (count > 0) await deliveryWorkflows.redeliverWaiting(merchantId, SIGNAL_WITHIN_MS);
       } catch (error) {
         // The ledger already contains the requested redelivery. So if this process cannot start the redelivery now, the
-        // sweep starts it.
+        // sweep starts it later.
         if (!(error instanceof TemporalUnavailable)) throw error;
       }
       response.status(202).json({ count, nextSince: iso(nextSince) });

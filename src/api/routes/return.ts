@@ -10,8 +10,8 @@ import { createGiveHint } from '../payments/give-hint.ts';
 import { findPaymentById, findPaymentByToken } from '../payments/read-payment.ts';
 
 /**
- * The URL to which the wallet sends the payer after the payment. The request counts as a hint. The payer is redirected
- * to the merchant or to the cashier page. The redirect URL does not contain the state of the payment.
+ * The URL to which the wallet sends the payer after the payment. nodrop handles the request as a hint, and redirects
+ * the payer to the merchant or to the cashier page. The redirect URL does not contain the state of the payment.
  */
 export function returnRoute(api: Api): Endpoint {
   const giveHint = createGiveHint(api);

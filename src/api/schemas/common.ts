@@ -19,8 +19,8 @@ export const text = (max: number, min = 1) =>
     .refine(isStorable, 'must not contain NUL or half a surrogate pair');
 
 /**
- * Turns a rule of the domain into a check for a schema.
- * @param fault returns the end of an error sentence, or undefined if the value obeys the rule
+ * Converts a rule of the domain to a check that a schema can use.
+ * @param fault returns the end of an error message, or undefined if the value obeys the rule
  */
 const refuses =
   (fault: (value: string) => string | undefined) => (value: string, context: z.RefinementCtx<string>) => {

@@ -57,8 +57,8 @@ export const RETURN_URL_RULE =
   "must be an http or https URL, or a URL with an app's scheme that the merchant has allowed";
 
 /**
- * The schema of a return URL. nodrop stores the URL as the URL parser writes it, so that every later parser reads the
- * same URL.
+ * The schema of a return URL. nodrop stores the URL in the normalised form of the URL parser, so that every later
+ * parser reads the same URL.
  */
 const returnUrl = text(2048)
   // Control characters are checked here, because the URL parser would remove them without an error.
