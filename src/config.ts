@@ -266,7 +266,7 @@ export interface Config {
     readonly host: string;
     readonly port: number;
     readonly url: string;
-    /** The simulator's signing secrets, by channel name. A channel without a secret is off. */
+    /** The simulator's signing secrets, by channel name. A channel without a secret is disabled. */
     readonly secrets: Readonly<Record<string, string>>;
   };
   /**

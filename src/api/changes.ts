@@ -61,7 +61,7 @@ export interface Follow<T> {
 export interface Wait<T> extends Omit<Follow<T>, 'survives'> {
   /** True if the wait can end with this value. */
   readonly done: (value: T) => boolean;
-  /** The address and the merchant whose limits the request counts against. Undefined if the service itself waits. */
+  /** The address and the merchant whose limits apply to the request. Undefined if the service itself waits. */
   readonly for?: Poller | undefined;
 }
 

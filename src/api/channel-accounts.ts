@@ -20,7 +20,7 @@ const COMMITTED_WITHIN_MS = 60_000;
 /** The account that the path of a callback names. */
 export interface AccountName {
   readonly channel: string;
-  /** Undefined for the account that receives callbacks at the channel's URL without an account id. */
+  /** Undefined if the callback URL of the channel contains no account id. */
   readonly id: string | undefined;
 }
 
@@ -30,7 +30,7 @@ interface Read {
   readonly at: number;
 }
 
-/** Caches each account that a callback has named for one minute, so that not every callback needs a database query. */
+/** Caches, for one minute, each account that a callback has named. So most callbacks need no database query. */
 export class ChannelAccounts {
   readonly #db: LedgerClient;
   readonly #nodropSecret: string;

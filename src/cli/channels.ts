@@ -300,7 +300,8 @@ export async function listChannels(db: LedgerClient, config: Config, now: Date):
 
 /**
  * The options of `channels rotate`. `oldValidHours` says how long the older credentials stay valid. With `dropOld`, the
- * older credentials become invalid immediately. Without these two options, their expiry does not change.
+ * older credentials become invalid immediately. Without these two options, the expiry of the older credentials does not
+ * change.
  */
 export interface RotateOptions extends AccountOptions, SettingsOptions {
   readonly dropOld?: true;

@@ -11,8 +11,8 @@ import { createLookup } from './lookup.ts';
 
 /**
  * The HTTP client for order services. An order service is a merchant's own server. It receives signed events about
- * payments (Standard Webhooks, https://www.standardwebhooks.com) and decides how they change its orders. If its answer
- * is not definite, the outcome of the call is `unknown`, with a sentence that gives the reason (P3).
+ * payments (Standard Webhooks, https://www.standardwebhooks.com) and decides how the events change its orders. If its
+ * answer is not definite, the outcome of the call is `unknown`, with a sentence that gives the reason (P3).
  */
 
 export interface OrderServiceTarget {

@@ -7,9 +7,10 @@ import { identify } from './os-process.ts';
 const filling = new Set<string>();
 
 /**
- * Creates a cache entry in a draft folder and renames it into place. An entry is therefore complete or absent, and two
- * processes may create the same entry at the same time. Removes draft folders of interrupted processes.
- * @param make fills the given folder. It returns the path in it that becomes the entry, or undefined if it failed.
+ * Creates a cache entry in a draft folder and renames it into place. So an entry is either complete or absent, even if
+ * two processes create it at the same time. The function also removes draft folders of interrupted processes.
+ * @param make fills the given draft folder. It returns the path inside that folder that becomes the entry, or undefined
+ * if it failed.
  * @returns the entry's path, or undefined if `make` failed.
  */
 export async function makeCached(

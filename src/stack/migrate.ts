@@ -18,11 +18,13 @@ import { NO_FILTER, type ScriptRunner, withSchemaEngine } from './schema-engine.
 /** The folder `prisma/` of this work tree. */
 export const prismaDir = fileURLToPath(new URL('../../prisma', import.meta.url));
 
-/** Key of nodrop's advisory lock for migrations. It can be any number that no other advisory lock of nodrop has. */
+/**
+ * Key of nodrop's advisory lock for migrations. The number is arbitrary, but no other advisory lock of nodrop uses it.
+ */
 const MIGRATION_LOCK = 0x6e6f6472;
 /** Key of the advisory lock of Prisma's engine. The engine takes the lock on the connection that runs the scripts. */
 const ENGINE_LOCK = 72707369;
-/** The SQLSTATE of the error "the relation exists already". */
+/** The SQLSTATE of the error that a relation (a table or an index) already exists. */
 const EXISTS = '42P07';
 /** The SQLSTATEs of a lock timeout and of a deadlock. */
 const LOCK_FAILURES = new Set(['55P03', '40P01']);
@@ -31,20 +33,20 @@ const TRY_LOCK_EVERY_MS = 200;
 /** How long migrations wait for locks, and how many times they are retried after a lock timeout or deadlock. */
 export interface Patience {
   /**
-   * How long a statement waits for a lock, in ms. Writes of other connections queue behind the waiting statement for
-   * the same time. So the time must be shorter than the timeouts of the ledger's client. It must also be longer than
-   * `deadlock_timeout` (1 s), after which PostgreSQL cancels an autovacuum that blocks the statement.
+   * How long a statement waits for a lock, in ms. While the statement waits, the writes of other connections wait
+   * behind it. So this time must be shorter than the timeouts of the ledger's client. This time must also be longer
+   * than `deadlock_timeout` (1 s), because PostgreSQL then cancels an autovacuum that blocks the statement.
    */
   readonly lockTimeoutMs: number;
   /**
    * How long a `CONCURRENTLY` statement waits for a lock, in ms. The statement waits for all older transactions, but no
-   * write queues behind it. If the wait times out, the index that the statement has built is lost.
+   * write waits behind it. If the wait times out, the index that the statement has built is lost.
    */
   readonly concurrentLockTimeoutMs: number;
   readonly attempts: number;
   /**
-   * The pause between two attempts grows by this many ms with each attempt, up to ten times. During the pause, waiting
-   * transactions can proceed.
+   * The first pause between two attempts, in ms. Each further pause is longer by this time, up to ten times the first
+   * pause. During the pause, waiting transactions can proceed.
    */
   readonly pauseStepMs: number;
 }
@@ -60,16 +62,17 @@ const LONGEST_PAUSE_STEPS = 10;
 
 export interface MigrateOptions {
   readonly patience?: Patience;
-  /** Called with a line when migrations wait or an index is rebuilt. */
+  /** Called with a line of text when migrations wait, or when an index is rebuilt. */
   readonly say?: (line: string) => void;
 }
 
 /**
- * Applies the migrations in `prisma/migrations` with Prisma's own engine. So the table `_prisma_migrations` is as
- * `prisma migrate deploy` expects it. Several processes may call this function concurrently. Each call returns when the
- * migrations are applied. A migration that does not get its locks is rolled back and retried. An unfinished migration
- * of an earlier process is removed and applied again. An INVALID index that a failed `CREATE INDEX CONCURRENTLY` has
- * left is also removed and built again. A script that is a transaction commits together with its record.
+ * Applies the migrations in `prisma/migrations` with Prisma's own engine. So the table `_prisma_migrations` has the
+ * content that `prisma migrate deploy` expects. Several processes may call this function concurrently. Each call
+ * returns when the migrations are applied. A migration that does not get its locks is rolled back and retried. If an
+ * earlier process left a migration unfinished, the function undoes that migration and applies it again. If a failed
+ * `CREATE INDEX CONCURRENTLY` left an INVALID index, the function drops the index and builds it again. A script that is
+ * a transaction commits together with its record.
  * @returns the names of the migrations that this call applied.
  * @throws StackError when the database does not answer, or a migration fails or does not get its locks.
  */
@@ -118,14 +121,14 @@ export async function applyMigrations(
 
 /**
  * Appends a statement to a script that is a transaction. The statement marks the migration's record as finished, so the
- * script and this mark commit together. Otherwise a process that is killed after the script and before the mark would
- * leave a migration that cannot be applied again. The engine has already opened the record, and `undoUnfinished` has
- * closed older records. If the record is no longer open, another process has taken over the migration. Then the script
- * fails and changes nothing. A script that belongs to no migration, for example for the engine's own table, is sent
- * unchanged.
+ * script and this update commit together. Otherwise, if the process were killed between the script and the update, the
+ * migration could not be applied again. The engine has already created the unfinished record, and `undoUnfinished` has
+ * closed older records. If the record is no longer unfinished, another process has taken over the migration. In that
+ * case, the script fails and changes nothing. A script that belongs to no migration, for example for the engine's own
+ * table, is sent unchanged.
  */
 function withRecord(script: string, { migrationDirectories }: MigrationList): string {
-  // Several migrations may have the same script, but only one of them has an open record.
+  // Several migrations may have the same script, but only one of them has an unfinished record.
   const names = migrationDirectories
     .filter(({ migrationFile: { content } }) => content.tag === 'ok' && content.value === script)
     .map(({ path }) => pg.escapeLiteral(path));
@@ -140,10 +143,11 @@ END $record$`;
 }
 
 /**
- * Waits until no other process applies migrations. It polls for the lock instead of waiting for it inside PostgreSQL. A
- * wait inside PostgreSQL is an open transaction, and a `CREATE INDEX CONCURRENTLY` of the lock's holder would wait for
- * that transaction. The function then also polls for the engine's lock. If a process is killed, PostgreSQL continues
- * its script, and the connection of that script holds the engine's lock. While the script runs, its result is unknown.
+ * Waits until no other process applies migrations. The function polls for nodrop's lock and does not wait inside
+ * PostgreSQL. A wait inside PostgreSQL is an open transaction, and a `CREATE INDEX CONCURRENTLY` of the lock's holder
+ * would wait for that transaction. After that, the function polls for the lock of Prisma's engine. If a process was
+ * killed, PostgreSQL may still run its script, and the connection of that script holds the engine's lock. While the
+ * script runs, its result is unknown.
  */
 async function waitForOthers(client: Connection, say: (line: string) => void): Promise<void> {
   const wait = async (sql: string, lock: number) => {
@@ -181,10 +185,11 @@ async function applyPatiently(
       const open = (await recordsOf(client)).find(isUnfinished)?.name;
       const holder = lostLock ? await oldestTransaction(client) : '';
       // Clean up after the last attempt as well. An INVALID index slows down every write, and `prisma migrate deploy`
-      // rejects a failed record. If the clean-up fails, the next attempt or the next start does it.
+      // rejects a failed record. If the clean-up fails, the next attempt or the next start repeats it.
       await undoUnfinished(client, engine, migrationsList).catch(() => {});
       const records = await recordsOf(client);
-      // The script failed because the index already existed. `undoUnfinished` has recorded the migration as applied.
+      // The script failed because its index already exists. `undoUnfinished` has checked the index and recorded the
+      // migration as applied.
       if (failure?.code === EXISTS && records.some((it) => it.name === open && isApplied(it))) continue;
       const left = open === undefined ? '' : await whatIsLeft(client, scriptOf(migrationsList, open));
       if (!lostLock && failure !== undefined && open !== undefined) {
@@ -259,8 +264,8 @@ interface MigrationRecord {
 
 const isApplied = ({ finished, rolledBack }: MigrationRecord) => finished && !rolledBack;
 /**
- * Explains a possible cause of a failed migration: an unreleased commit has migrated this database, and the migrations
- * of that commit may have caused the failure.
+ * Explains a possible cause of a failed migration. An unreleased commit has migrated this database, and the migrations
+ * of that commit may conflict with the failed migration.
  */
 function ofAnotherVersion(
   records: readonly MigrationRecord[],
@@ -291,11 +296,10 @@ const scriptOf = ({ migrationDirectories }: MigrationList, name: string): string
 
 /**
  * Resets migrations that failed or whose process was killed, so that they can run again. There are three kinds of
- * scripts. A transaction leaves nothing unless its record is finished. A `CREATE INDEX CONCURRENTLY` may leave its
- * index. Any other single statement may run twice (migration-rules.ts).
- * If the index is valid and equals the index that the script creates, the migration is recorded as applied. In this
- * case, its process or connection ended before the record was written, or the migration process of another
- * release closed the record.
+ * scripts. A script that is a transaction leaves no changes if its record is unfinished. A `CREATE INDEX CONCURRENTLY`
+ * may leave its index. Any other single statement may safely run twice (migration-rules.ts). If the index is valid and
+ * equals the index that the script creates, the migration is recorded as applied. This happens if the process or its
+ * connection ended before it finished the record, or if a migration process of another release closed the record.
  */
 async function undoUnfinished(
   client: Connection,
@@ -312,8 +316,8 @@ async function undoUnfinished(
     }
     if (index !== undefined && state === 'invalid')
       await client.query(`drop index concurrently "${index.name}"`);
-    // This statement does not use the engine, because the engine reads the record first. A script that still runs could
-    // finish the record after that read.
+    // This update does not use the engine, because the engine first reads the record and then changes it. Between these
+    // two steps, a running script could finish the record.
     await client.query(
       `update _prisma_migrations set rolled_back_at = now()
         where migration_name = $1 and finished_at is null and rolled_back_at is null`,
@@ -373,8 +377,8 @@ async function rebuildInvalid(
     if (index === undefined || dropped.includes(index)) continue;
     if ((await indexState(client, index)) !== 'invalid') continue;
     say(`The index ${index} is INVALID: rebuilding it.`);
-    // The index is not dropped first. If the rebuild is interrupted, the INVALID index shows the next start that work
-    // is left.
+    // The index is not dropped first. If the rebuild is interrupted, the next start finds the INVALID index and
+    // rebuilds it.
     await client.query(`drop index concurrently if exists "${index}_ccnew"`);
     await client.query(`reindex index concurrently "${index}"`);
   }

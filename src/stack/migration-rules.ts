@@ -81,8 +81,8 @@ export function droppedIndex(sql: string): string | undefined {
 }
 
 /**
- * True if a script is one `CONCURRENTLY` statement. No write queues behind such a statement while it waits for its
- * locks.
+ * True if a script is a single `CONCURRENTLY` statement. While such a statement waits for its locks, no write waits
+ * behind it.
  */
 export function isConcurrent(sql: string): boolean {
   const [statement, ...others] = statementsOf(sql);
@@ -161,8 +161,8 @@ const CONSTANT_DEFAULT =
   /\bDEFAULT (-?[\d.]+|''|true|false|null|now\(\)|CURRENT_TIMESTAMP(\(\d\))?|ARRAY\[[^\]()]*\])(::[a-z_ ]+?(\([\d, ]+\))?(\[\])?)?( (NOT )?NULL)?$/i;
 
 /**
- * Says why an action of `ALTER TABLE` reads or writes all rows, which blocks writes for long. Returns undefined if the
- * action does not read or write all rows.
+ * Returns the reason why an action of `ALTER TABLE` reads or writes all rows. Such an action blocks writes for a long
+ * time. Returns undefined if the action does not read or write all rows.
  */
 function slowAction(action: string): string | undefined {
   if (/^ADD (CONSTRAINT ("[^"]+"|\w+) )?(CHECK|FOREIGN KEY|NOT NULL)\b/i.test(action)) {
@@ -196,7 +196,7 @@ function slowAction(action: string): string | undefined {
 
 /**
  * @returns one sentence for each violation of the rules. Tables that the migration itself creates are still empty, so
- *   any change of them is allowed.
+ * the migration may change them in any way.
  */
 export function brokenRules(sql: string): readonly string[] {
   const whole = statementsOf(sql);
@@ -286,16 +286,16 @@ function isForeignKeyAlone([statement = '', ...others]: readonly string[]): bool
   return others.length === 0 && FOREIGN_KEY.test(statement) && actionsOf(actions).length === 1;
 }
 
-/** A part of a new migration, which becomes a migration of its own. */
+/** A part of a new migration that was split. The part becomes a separate migration. */
 export interface SplitMigration {
-  /** The end of the migration's folder name. It follows the name that the developer gives. */
+  /** The end of the migration's folder name, after the name that the developer gives. */
   readonly suffix: string;
   readonly sql: string;
 }
 
 /**
- * Splits SQL that Prisma generated into several migrations, so that each keeps the rules. Where a person must decide,
- * the SQL stays as it is.
+ * Splits SQL that Prisma generated into several migrations, so that each migration obeys the rules. SQL that needs a
+ * developer's decision is left unchanged.
  */
 export function splitByRules(sql: string): readonly SplitMigration[] {
   const statements = statementsOf(sql);
@@ -306,7 +306,7 @@ export function splitByRules(sql: string): readonly SplitMigration[] {
     return table === undefined || own.has(unquoted(table)) ? undefined : index;
   };
   const whole = !bares.some(indexOf) && lockedInUse(bares, own).length <= 1;
-  // If foreign keys are in a later migration than the tables that they belong to, these tables count as in use.
+  // If foreign keys are in a later migration than their tables, the rules treat these tables as tables in use.
   const ownAtKeys: ReadonlySet<string> = whole ? own : new Set();
   const rest: Statement[] = [];
   const indexes: SplitMigration[] = [];

@@ -10,7 +10,9 @@ export interface ProcessIdentity {
   readonly startedAt: string;
 }
 
-/** Returns the identity of a live process, or undefined when there is no such process. A zombie counts as not alive. */
+/**
+ * Returns the identity of a live process, or undefined when there is no such process. A zombie process is not alive.
+ */
 export function identify(pid: number): ProcessIdentity | undefined {
   const startedAt = process.platform === 'linux' ? linuxStartTime(pid) : psStartTime(pid);
   return startedAt === undefined ? undefined : { pid, startedAt };

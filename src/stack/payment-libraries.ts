@@ -8,9 +8,9 @@ import { StackError } from './errors.ts';
 import { runVisibly } from './progress.ts';
 
 /**
- * Third-party libraries, independent of nodrop, that implement the signatures and the encryption of the channels. The
- * doubles use them. The file `requirements.txt` of a double pins the versions of these libraries, and the hashes of all
- * their dependencies.
+ * Third-party libraries that implement the signatures and the encryption of the channels, independently of nodrop. The
+ * doubles use these libraries. The file `requirements.txt` of a double pins the versions of these libraries, and the
+ * hashes of all their dependencies.
  */
 
 const DOUBLES = { 'python-alipay-sdk': 'alipay', wechatpayv3: 'wechatpay' } as const;
@@ -41,7 +41,7 @@ export function lookUpPaymentLibrary(library: PaymentLibrary, cacheDir: string):
 }
 
 /**
- * Installs a library into the cache unless the cache already has it. Needs `hasPip()`.
+ * Installs a library into the cache unless the cache already has it. Call it only if `hasPip()` is true.
  * @returns the library's folder
  * @throws StackError when the Python registry does not have the library or cannot be reached.
  */

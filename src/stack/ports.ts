@@ -3,12 +3,12 @@ import { createServer } from 'node:net';
 import { reason, StackError } from './errors.ts';
 
 /**
- * The range of ports to choose from. It is below the ephemeral ports, because an outgoing connection could take an
- * ephemeral port before a server listens on it.
+ * The range of ports to choose from. The range is below the ephemeral ports, because an outgoing connection could use
+ * an ephemeral port before a server listens on that port.
  */
 const FREE = { from: 10_000, to: 32_000 };
 
-/** Ports that this process has already handed out. The program for which a port was chosen may not listen on it yet. */
+/** Ports that this process has already returned. The program that will use such a port may not listen on it yet. */
 const given = new Set<number>();
 
 /** @returns a loopback TCP port that no program listens on now. Each call returns a different port. */

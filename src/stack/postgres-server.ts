@@ -48,8 +48,8 @@ export async function startPostgres(supervisor: Supervisor, home: string, port: 
     // SIGINT requests a "fast shutdown": the server ends its connections and writes a checkpoint.
     stopSignal: 'SIGINT',
     probe: () => createDatabase(port),
-    // The error of a start soon after the server was killed. The last backends of the killed server may still use the
-    // shared memory for a moment.
+    // PostgreSQL reports this error if it starts soon after the server was killed, while backends of the killed server
+    // still use the shared memory.
     transient: /pre-existing shared memory block/,
     explain: (output) => explain(output, dataDir),
   };
@@ -58,9 +58,9 @@ export async function startPostgres(supervisor: Supervisor, home: string, port: 
 
 /**
  * Makes PostgreSQL ignore the pid that a killed server has left in the data folder. Otherwise PostgreSQL mistakes any
- * process with that pid for the server. Such a process may be a zombie, in a container whose first process does not
- * reap, or an unrelated process after a restart. PostgreSQL ignores the pid of its grandparent process, so the stale
- * pid is passed as the grandparent's pid. PostgreSQL still checks for surviving backends.
+ * process with that pid for the server. After a restart, an unrelated process may have that pid. In a container whose
+ * first process does not reap, the process may be a zombie. PostgreSQL ignores the pid of its grandparent process, so
+ * this function passes the stale pid as the grandparent's pid. PostgreSQL still checks for surviving backends.
  */
 function deadPostmaster(dataDir: string): NodeJS.ProcessEnv {
   const file = join(dataDir, 'postmaster.pid');

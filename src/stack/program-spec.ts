@@ -4,8 +4,8 @@ import { tsxLoader } from '../tsx.ts';
 import type { ProcessSpec } from './supervisor.ts';
 
 /**
- * V8 lets the heap grow in proportion to its limit. With the default limit of several GB, the heap becomes three times
- * as large as the memory in use. The programs of nodrop use a bounded amount of memory, which is far below this limit.
+ * V8 lets the heap grow in proportion to its limit. With the default limit of several GB, the heap would become three
+ * times as large as the memory in use. nodrop's programs use far less memory than the limit set here.
  */
 const HEAP_LIMIT_MIB = 768;
 

@@ -13,7 +13,7 @@ process.on('exit', () => {
 export interface CommandOptions {
   readonly env?: NodeJS.ProcessEnv;
   readonly cwd?: string;
-  /** A note that is printed in brackets, but only in the first line. */
+  /** A note that is printed in brackets in the first line only. */
   readonly note?: string;
   /**
    * The signal that ends the command. It is sent when this process exits or `signal` aborts.
@@ -63,7 +63,7 @@ export async function runVisibly(
         try {
           if (child.pid !== undefined) process.kill(-child.pid, options.endBy ?? 'SIGKILL');
         } catch {
-          // The signal has no effect, because the command has already ended.
+          // The command has already ended, so there is no process to signal.
         }
       };
       running.add(kill);

@@ -9,7 +9,7 @@ import { NO_FILTER, withSchemaEngine } from './schema-engine.ts';
  * Compares the result of all migrations with `schema.prisma`. Checks, triggers and functions are not compared, because
  * Prisma does not know them.
  * @param databaseUrl a server on which a temporary database may be created.
- * @returns the SQL that would change the result of the migrations to the schema; empty when both agree.
+ * @returns the SQL that is missing in the migrations to reach the schema; an empty text if nothing is missing.
  */
 export async function schemaDrift(databaseUrl: string, dir = prismaDir): Promise<string> {
   const { stdout } = await withSchemaEngine(databaseUrl, (engine) =>
@@ -29,14 +29,14 @@ export async function schemaDrift(databaseUrl: string, dir = prismaDir): Promise
 export interface CreatedMigrations {
   /** The paths of the new migration files, in the order in which they are applied. */
   readonly files: readonly string[];
-  /** Violations of migration-rules.ts that are left in these files. A developer must fix them. */
+  /** Violations of migration-rules.ts that these files still contain. A developer must fix them. */
   readonly broken: readonly string[];
 }
 
 /**
- * Writes the migrations that are missing between the present migrations and `schema.prisma`. Splits Prisma's SQL so
- * that it keeps the migration rules where possible: an index of an existing table, and the validation of a foreign key,
- * get migrations of their own.
+ * Compares the present migrations with `schema.prisma`, and writes the missing migrations. Splits Prisma's SQL, so that
+ * the new migrations obey the migration rules where possible. Each index of an existing table gets a separate
+ * migration, and so does the validation of foreign keys.
  * @returns no files when there is nothing to migrate.
  */
 export async function createMigration(
@@ -45,8 +45,8 @@ export async function createMigration(
   dir = prismaDir,
 ): Promise<CreatedMigrations> {
   const sql = await schemaDrift(databaseUrl, dir);
-  // This uses the diff instead of the engine's own createMigration. As WebAssembly, createMigration cannot create a
-  // scratch database. Both give the same SQL.
+  // This code uses the diff instead of the engine's createMigration, which returns the same SQL. In the WebAssembly
+  // engine, createMigration cannot create a scratch database.
   const migrations = sql === '' ? [] : splitByRules(sql);
   const now = Date.now();
   const files = migrations.map((migration, index) => {

@@ -44,9 +44,9 @@ function load() {
 }
 
 /**
- * Lets the process exit although the engine leaves a timer of 10 s behind. This timer limits how long the engine waits
- * for a lock. While the engine works, its connections keep the process alive. The import that starts the timer has a
- * number in its name, which changes with the engine's versions.
+ * Lets the process exit although the engine leaves a timer of 10 s running. This timer limits how long the engine waits
+ * for a lock. While the engine works, its connections keep the process alive. The name of the import that starts the
+ * timer contains a number that changes with the engine's version.
  */
 function looseTimers() {
   const timers = Object.entries(engine).filter(([name]) => name.startsWith('__wbg_setTimeout_'));
@@ -90,7 +90,7 @@ const CHAR_MARK = '\0';
 
 /**
  * The engine reads system catalogs, which have columns of type "char", and the adapter rejects that type. This pool
- * turns such columns into text with a marked name, and `restoreCharColumns` restores their type.
+ * changes the type of such columns to text and marks their names. `restoreCharColumns` restores the type and the name.
  */
 class CatalogPool extends ConnectionPool {
   override query = (async (...args: Parameters<pg.Pool['query']>) => {
@@ -119,7 +119,7 @@ class CatalogPool extends ConnectionPool {
    */
   async close(): Promise<void> {
     await this.end();
-    // `once` of node:events would reject if the pool reports an error of an idle connection meanwhile.
+    // `once` of node:events is not used, because it would reject if the pool reported an error of an idle connection.
     while (this.#open.size > 0) await new Promise((resolve) => this.once('remove', resolve));
   }
 }
@@ -149,10 +149,10 @@ type Adapter = Awaited<ReturnType<PrismaPg['connect']>>;
 
 /**
  * The standard adapter splits scripts at every semicolon and runs the parts one by one. This breaks function bodies,
- * and a failure leaves half a migration. The adapter made here sends a script as a whole, as Prisma's binary does.
- * PostgreSQL then runs the script as one transaction. A script with a single statement runs outside a transaction
- * block, which `CREATE INDEX CONCURRENTLY` and `COMMIT` in a `DO` block need. The standard adapter also cannot drop
- * shadow databases, because it holds connections to them. `close` drops them here.
+ * and a failure leaves a half-applied migration. The adapter of this class sends a script as a whole, as Prisma's
+ * binary does. PostgreSQL then runs the script as one transaction. A script with a single statement runs outside a
+ * transaction block, which `CREATE INDEX CONCURRENTLY` and `COMMIT` in a `DO` block need. The standard adapter also
+ * cannot drop shadow databases, because it holds connections to them. `close` drops them here.
  */
 class WholeScriptsFactory extends PrismaPg {
   readonly #url: string;
@@ -161,8 +161,8 @@ class WholeScriptsFactory extends PrismaPg {
   readonly #shadows: { readonly name: string; readonly pool: CatalogPool }[] = [];
 
   constructor(url: string, runner: ScriptRunner) {
-    // The pool has only one connection. On a second connection, the engine would wait for the advisory lock that it
-    // holds on the first.
+    // The pool has only one connection. On a second connection, the engine would wait for the advisory lock that its
+    // first connection holds.
     const pool = new CatalogPool({ connectionString: url, connectionTimeoutMillis: 10_000, max: 1 });
     super(pool);
     this.#url = url;

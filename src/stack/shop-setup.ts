@@ -18,8 +18,8 @@ import { ORDER_ID } from '../order-service/client.ts';
 import { reason, StackError } from './errors.ts';
 
 /**
- * The name of the example shop's merchant. The shop needs its own merchant, because the shop answers "no such order"
- * for orders that it did not create.
+ * The name of the example shop's merchant. The shop must not share a merchant, because it answers "no such order" for
+ * orders that it did not create.
  */
 export const SHOP_MERCHANT = 'example-shop';
 
@@ -30,10 +30,11 @@ export function shopUrl({ shop }: Pick<Config, 'shop'>): string {
 }
 
 /**
- * Creates what the example shop needs and does not have yet on the embedded database: the shop's own database, its
- * merchant with a key, and the merchant's order service, which is the shop.
+ * Sets up the example shop on the embedded database: the shop's own database, its merchant with a key, and the shop as
+ * the merchant's order service. Parts that already exist are kept.
  * @returns the shop's environment
- * @throws StackError when the database cannot be used, WrongSecret when it has another NODROP_SECRET
+ * @throws StackError when the database cannot be used, WrongSecret when the database was written with another
+ * NODROP_SECRET
  */
 export async function prepareShop(config: Config): Promise<Readonly<Record<string, string>>> {
   const db = createLedgerClient(config.databaseUrl);

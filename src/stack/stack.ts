@@ -14,8 +14,8 @@ import { findTemporalCli } from './tools.ts';
 /**
  * Starts the embedded servers: PostgreSQL, Temporal or both. Applies the migrations, also to an external database.
  * Resolves when both servers answer.
- * @param onWrongSecret called when the database belongs to another NODROP_SECRET. By default it throws WrongSecret. If
- *   it returns, the servers stay up.
+ * @param onWrongSecret called when the database was written with another NODROP_SECRET. By default it throws
+ * WrongSecret. If it returns, the servers stay up.
  * @throws StackError when a server cannot start, or WrongSecret. The caller must then stop the supervisor.
  */
 export async function startStack(
@@ -34,7 +34,7 @@ export async function startStack(
     if (cli === undefined) return;
     await startTemporal(supervisor, home, { port: stack.temporalPort, uiPort: stack.temporalUiPort }, cli);
   };
-  // Waits for both servers, even if one of them fails. So neither server is still starting when the caller handles the
+  // Waits for both servers, even if one of them fails. So no server is still starting when the caller handles the
   // failure.
   for (const result of await Promise.allSettled([database(), temporal()])) {
     if (result.status === 'rejected') throw result.reason;

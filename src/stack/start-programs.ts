@@ -18,7 +18,7 @@ export async function requireProgramPorts(config: Config): Promise<void> {
 }
 
 /**
- * Starts a worker, the API and, where the mode allows it, the simulator. Resolves when all of them work.
+ * Starts a worker, the API and, if the mode allows it, the simulator. Resolves when all of them are ready.
  * @throws StackError when one of the programs does not start.
  */
 export async function startPrograms(

@@ -10,7 +10,7 @@ process.on('disconnect', () => {
   setTimeout(() => process.exit(1), PATIENCE_MS).unref();
   process.kill(process.pid, 'SIGTERM');
 });
-// The IPC channel to the supervisor must not keep this process alive when the program has ended its work.
+// The IPC channel to the supervisor must not keep this process alive after the program has ended.
 process.channel?.unref();
 
 process.argv.splice(1, 1);

@@ -38,17 +38,17 @@ export interface ProcessSpec {
   readonly isOurs?: boolean;
   /** The signal that requests a clean stop. */
   readonly stopSignal: NodeJS.Signals;
-  /** Returns true once the process works. The supervisor calls it repeatedly until then. */
+  /** Returns true once the process is ready. The supervisor calls this function repeatedly until it returns true. */
   readonly probe: () => Promise<boolean>;
-  /** Matches the output of a failed start that may succeed when it is retried. */
+  /** Matches the output of a failed start if a retry may succeed. */
   readonly transient?: RegExp;
-  /** Translates the output of a failed start into an error message. Returns undefined for an unknown output. */
+  /** Returns an error message for the output of a failed start, or undefined if the output is not known. */
   readonly explain?: (output: string) => string | undefined;
 }
 
 /**
- * The content of the state file. It is written at every change, so that a new supervisor can stop the children that a
- * killed supervisor left.
+ * The content of the state file. The file is written at every change. If the supervisor is killed, a new supervisor
+ * reads the file and stops the children.
  */
 interface State {
   readonly supervisor: ProcessIdentity;
@@ -101,7 +101,7 @@ export class Supervisor {
 
   /**
    * Claims the data folder, and stops the processes that a killed supervisor has left.
-   * @param say gets a line when a process has ended unexpectedly and is restarted.
+   * @param say called with a line of text when a process has ended unexpectedly and is restarted.
    * @param startPatienceMs how long each process may take to start.
    * @throws StackError when a live supervisor uses the folder, or the folder cannot be written.
    */
@@ -253,7 +253,7 @@ export class Supervisor {
     this.#writeState();
   }
 
-  /** Says where the output of the process can be found, as a part of a sentence. */
+  /** Returns a part of a sentence that says where the output of the process is. */
   #outputPlace(spec: ProcessSpec): string {
     return spec.output === 'log' ? this.#logFile(spec) : 'its lines above';
   }
@@ -271,7 +271,7 @@ export class Supervisor {
     try {
       for (;;) {
         try {
-          // Only one of several starting supervisors can create the link, because creating a link is atomic.
+          // Creating a link is atomic, so only one of several starting supervisors can create it.
           linkSync(draft, this.#stateFile());
           return;
         } catch (error) {
@@ -309,8 +309,8 @@ export class Supervisor {
 }
 
 /**
- * Returned when a start is requested while the supervisor stops. This promise never resolves or rejects, because the
- * supervisor's process is about to end.
+ * Returns a promise that never resolves or rejects. A start that is requested while the supervisor stops gets this
+ * promise, because the supervisor's process is about to end.
  */
 function forever(): Promise<never> {
   return new Promise(() => {});

@@ -46,15 +46,15 @@ export async function startTemporal(
       cli,
       ...['server', 'start-dev', '--ip', '127.0.0.1', '--port', String(port), '--ui-port', String(uiPort)],
       ...['--db-filename', join(dataDir, 'temporal.db'), '--log-level', 'error'],
-      // The data survive kill -9 of the server. If the machine crashes, the last moments may be lost. The sweep repairs
-      // this loss.
+      // No data are lost if the server is killed (kill -9). If the machine crashes, the latest data may be lost. The
+      // sweep repairs this loss.
       ...['--sqlite-pragma', 'journal_mode=wal', '--sqlite-pragma', 'synchronous=normal'],
-      // Each queue has one partition. Temporal divides the rate limit of a queue among its partitions, which breaks low
-      // limits.
+      // Each queue has one partition. With several partitions, Temporal would divide the queue's rate limit among them,
+      // and a low limit would not work.
       ...['--dynamic-config-value', 'matching.numTaskqueueReadPartitions=1'],
       ...['--dynamic-config-value', 'matching.numTaskqueueWritePartitions=1'],
-      // With the new matcher, an urgent task has priority over a rate-limited backlog. Without it, the urgent task
-      // waits behind the backlog.
+      // With the new matcher, an urgent task has priority over a rate-limited backlog. With the old matcher, the urgent
+      // task would wait behind the backlog.
       ...['--dynamic-config-value', 'matching.useNewMatcher=true'],
     ],
     env: withoutTemporalSettings(process.env),
@@ -93,8 +93,8 @@ async function prepare(address: string): Promise<boolean> {
 }
 
 /**
- * Removes the user's Temporal settings (profiles, addresses, API keys) from the environment. The user does not mean
- * them for the embedded server.
+ * Removes the user's Temporal settings (profiles, addresses, API keys) from the environment. These settings are not
+ * meant for the embedded server.
  */
 function withoutTemporalSettings(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('TEMPORAL_')));

@@ -10,7 +10,7 @@ import { StackError } from './errors.ts';
 
 type ToolSettings = Pick<Config['stack'], 'temporalCli' | 'testServer' | 'cacheDir'>;
 
-/** The version of the Temporal SDK. It determines which version of the server the SDK downloads. */
+/** The version of the Temporal SDK. The SDK's version determines which server version it downloads. */
 const SDK_VERSION: string = createRequire(import.meta.url)('@temporalio/client/package.json').version;
 
 /** The oldest server version with the task matcher that temporal-server.ts enables. */
@@ -42,8 +42,7 @@ export function lookUpTemporalCli({ temporalCli, cacheDir }: ToolSettings): stri
 
 /**
  * Like `lookUpTemporalCli`, but if there is no program, downloads it with the SDK, or builds it from the Go registry.
- * Download and build print their progress and store the result in the cache. @throws StackError when neither is
- * possible.
+ * The download and the build print their progress and store the result in the cache. @throws StackError when both fail.
  */
 export async function findTemporalCli(settings: ToolSettings): Promise<string> {
   const found = lookUpTemporalCli(settings);
@@ -81,7 +80,7 @@ export function lookUpTestServer({ testServer, cacheDir }: ToolSettings): string
 /**
  * Like `lookUpTestServer`, but if there is no launcher, downloads the server with the SDK, or assembles it from the
  * Maven registry.
- * @throws StackError when both ways fail.
+ * @throws StackError when both the download and the assembly fail.
  */
 export async function findTestServer(settings: ToolSettings): Promise<string> {
   const found = lookUpTestServer(settings);
@@ -99,7 +98,7 @@ export async function findTestServer(settings: ToolSettings): Promise<string> {
   return missing('time-skipping test server', 'a JDK and Maven', 'NODROP_TEST_SERVER');
 }
 
-/** The version of the server inside a `temporal` program, or undefined when it does not run. */
+/** The version of the server inside a `temporal` program, or undefined when the program does not run. */
 function serverVersion(path: string): readonly [number, number] | undefined {
   const { status, stdout } = spawnSync(path, ['--version'], { encoding: 'utf8', timeout: 20_000 });
   const version = status === 0 ? /Server (\d+)\.(\d+)/.exec(stdout) : null;

@@ -9,7 +9,7 @@
  * @property {readonly BrowserKind[]} paidIn see `MethodDeclaration`
  *
  * @typedef {Readonly<Record<string, Readonly<Record<string, Method>>>>} Methods the methods that declare in which
- * browsers they work, by the names of channel and method
+ *   browsers they work, by channel name and method name
  *
  * @typedef {'here' | 'browser' | 'scan' | 'wechat' | 'phone'} Where where the payer can pay: `here`, in this browser;
  * `browser`, in the phone's own browser; `scan`, with the camera of another device; `wechat`, in WeChat; `phone`, on a

@@ -29,7 +29,7 @@ const HINT_AGAIN_MS = 5_000;
  */
 const CLOCKS_AGREE_MS = 2_000;
 const ANNOUNCED_MINUTES = [5, 1];
-/** Screens that remove an earlier error message. @type {ReadonlySet<Screen>} */
+/** Screens on which an earlier error message is removed. @type {ReadonlySet<Screen>} */
 const ALERTS_END = new Set(['paid', 'telling', 'settled', 'review', 'returning', 'returned', 'gone']);
 /** Screens on which the payer may choose another way to pay. @type {ReadonlySet<Screen>} */
 const CHOICES = new Set(['slow', 'pay', 'outside', 'elsewhere', 'no-form', 'lapsed', 'unpaid', 'expired']);
@@ -633,8 +633,8 @@ function tick() {
       element('announcement').textContent = text.minutesLeft(minutes);
 }
 
-// A click with another mouse button, or the context menu, also counts as a press of the pay button, because it can open
-// the wallet in another tab.
+// A click with another mouse button, or the context menu, is handled like a press of the pay button, because it can
+// open the wallet in another tab.
 for (const way of ['click', 'auxclick', 'contextmenu'])
   pay.addEventListener(way, () => keep({ leftForWallet: true }));
 iPaid.addEventListener('click', () => {
@@ -675,8 +675,8 @@ else {
   void follow();
 }
 
-// The page has started without an error, so the token is removed from the URL only now. If this script fails earlier,
-// `without.js` shows the page without scripts, which needs the token in its URL to reload.
+// Remove the token from the URL only now, after the page has started without an error. If this script fails earlier,
+// `without.js` shows the page for browsers without scripts. That page needs the token in its URL to reload.
 hasBegun = true;
 if (!isTokenInAddress()) hideToken();
 document.documentElement.setAttribute('data-runs', '');

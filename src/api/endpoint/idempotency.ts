@@ -113,7 +113,7 @@ export function createRunOnce({ db, now }: Pick<Api, 'db' | 'now'>): RunOnce {
         ...exchange,
         async answer(status, body) {
           // Status 202 means that the work is not finished. So the key is released, and the next identical request runs
-          // again to get the result.
+          // the handler again to get the result.
           await settle(
             status === 202 ? releaseKey(db, lease) : keepResult(db, lease, { status, made: body.id }),
           );

@@ -303,8 +303,8 @@ export function callbackRoutes(api: Api): Endpoint[] {
   }
 
   /**
-   * Stores a callback for the account that verified it. If that account no longer exists, nodrop verifies the callback
-   * again and stores it for the account that now has the same name.
+   * Stores a callback for the account whose credentials verified it. If that account no longer exists, nodrop verifies
+   * the callback again and stores it for the account that now has the same name.
    */
   async function store(
     receiver: Receiver,
