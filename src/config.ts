@@ -33,7 +33,9 @@ const httpUrl = z
   .regex(/^[^?#]*$/, 'must have no ? and no #')
   .transform((url) => url.replace(/\/+$/, ''));
 const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/;
-/** The URL of a stand-in for a channel. It must be on this machine, because credentials are sent there. */
+/**
+ * The URL of a stand-in for a channel. The stand-in must be on this machine, because nodrop sends credentials to it.
+ */
 const standInUrl = httpUrl.refine(
   (url) => LOOPBACK.test(new URL(url).hostname),
   'must be on this machine: localhost, 127.0.0.1 or [::1]',
@@ -430,7 +432,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
 
 /**
  * Reads the configuration of the simulator's process. If the simulator's own secrets are set, the function does not
- * read the secrets of the service, because a real channel would not have them either.
+ * read the secrets of the service. A real channel would not have them either.
  * @throws ConfigError naming the setting that is wrong or missing.
  */
 export function loadSimulatorConfig(
@@ -478,7 +480,9 @@ function refuseUnknown(names: readonly string[]): void {
   }
 }
 
-/** Reads the query schedules of single channels. `NODROP_QUERY_SCHEDULE_{CHANNEL}` names the channel in capitals. */
+/**
+ * Reads the query schedules of individual channels. `NODROP_QUERY_SCHEDULE_{CHANNEL}` names the channel in capitals.
+ */
 function channelSchedules(env: Record<string, string | undefined>): Map<string, readonly number[]> {
   const schedules = new Map<string, readonly number[]>();
   for (const [name, value] of Object.entries(env)) {

@@ -179,7 +179,7 @@ export class Changes {
         last = value;
         if (done(value)) break;
       }
-      // `last` is set here, because `follow` yields at least one state or throws.
+      // `last` always has a value here, because `follow` yields at least one state or throws.
       return last as T;
     } finally {
       leave();

@@ -12,8 +12,8 @@ export const ACCOUNT_FRESH_MS = 60_000;
 /** Minimum time between two reads of an account while senders exceed their limits. */
 export const ACCOUNT_READ_EVERY_MS = 2_000;
 /**
- * Accounts may be committed in a different order than their creation times, but with at most this delay. So a read of
- * new accounts includes the accounts that were created up to this long before the newest known account.
+ * A transaction commits at most this long after the creation time of its account. So an account can become visible
+ * after newer accounts. To find such accounts, a read of new accounts starts this long before the newest known account.
  */
 const COMMITTED_WITHIN_MS = 60_000;
 

@@ -38,7 +38,7 @@ export const TEMPORAL_LOOK_MS = 1_000;
 export const HEALTH_WITHIN_MS = 2_000;
 
 /**
- * Deadline for Temporal to accept a signal. A failed signal loses nothing, because the ledger already contains the
+ * Deadline for Temporal to accept a signal. If a signal fails, nothing is lost, because the ledger already contains the
  * content of the signal.
  */
 export const SIGNAL_WITHIN_MS = 2_000;

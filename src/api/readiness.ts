@@ -58,9 +58,9 @@ export class Readiness {
   }
 
   /**
-   * Reports that a writing request failed with this error. If the error shows that the database refuses all writes,
-   * nodrop immediately reports the database as not writable. Any other error may affect only this request, so the next
-   * check makes a probe write.
+   * Must be called when a request that writes has failed with this error. If the error shows that the database refuses
+   * all writes, nodrop immediately reports the database as not writable. Any other error may affect only this request,
+   * so the next check makes a probe write.
    */
   writeFailed(error: unknown): void {
     if (refusesWrites(error)) this.#refusedUntil = this.#now().getTime() + WRITES_REFUSED_MS;

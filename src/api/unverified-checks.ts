@@ -17,8 +17,8 @@ export const CHECKED_OF_SHARES = CHECKED_A_SECOND;
  */
 export const CHECKED_OF_ADDRESS = 1024 * 1024;
 /**
- * Each callback counts as this number of bytes in addition to its body, because even the check of an empty body takes
- * time.
+ * The number of bytes that the limits count for each callback in addition to its body. Even the check of an empty body
+ * takes time.
  */
 const CHECKED_AT_LEAST = 4 * 1024;
 

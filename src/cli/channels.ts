@@ -196,8 +196,8 @@ async function givenSettings(
 }
 
 /**
- * @throws CommandError when a required setting is missing, when a setting lacks another setting that it needs, or when
- * the credentials are for another mode (test or live)
+ * @throws CommandError when a required setting is missing, when a setting is given without another setting that it
+ * needs, or when the credentials are for another mode (test or live)
  */
 function requireWhole(
   declaration: ChannelDeclaration,
@@ -338,8 +338,8 @@ export async function rotateAccount(
   }
   const change = (current: Credentials): Credentials => {
     const credentials = { ...current, ...given };
-    // If credentials can no longer be decrypted, this value is empty. So nodrop cannot compare them with the new
-    // credentials.
+    // If the stored credentials can no longer be decrypted, `current` is empty. So nodrop cannot compare them with the
+    // new credentials.
     const other = declaration.settings.find(
       ({ name, isIdentity }) =>
         isIdentity && Object.keys(current).length > 0 && credentials[name] !== current[name],

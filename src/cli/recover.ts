@@ -138,7 +138,8 @@ export async function withTemporal(config: Config, work: (client: Client) => Pro
 }
 
 /**
- * Processes all rows in pages ordered by id, AT_ONCE rows concurrently. Reports progress after each page with rows.
+ * Processes all rows in pages, in the order of their ids. AT_ONCE rows are processed concurrently. Reports progress
+ * after each page with rows.
  * @param failures receives a line for each row whose work failed
  * @returns the number of rows whose work succeeded
  */

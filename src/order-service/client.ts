@@ -73,7 +73,7 @@ const saysUnknown = z.object({ code: z.literal(ORDER_UNKNOWN) });
 /** The fields that every call of an order service returns in addition to its outcome. */
 interface Call {
   readonly durationMs: number;
-  /** The start of the answer's body, if the answer has a body. Not set if a read-back reports the order as paid. */
+  /** The start of the answer's body, if the answer has a body. Not set if the status URL reports the order as paid. */
   readonly answer?: string;
 }
 

@@ -14,8 +14,8 @@ export interface PostgresUser {
 
 /**
  * Chooses the user that runs PostgreSQL: the current user, if that is not root. If the current user is root, chooses
- * the owner of the data folder, or else `postgres` or `nobody`. If that user may not enter a parent folder (a clone
- * under /root, a private temporary folder), `setpriv` lets the program keep root's permission to enter folders.
+ * the owner of the data folder, or else `postgres` or `nobody`. That user may lack permission to enter a parent folder,
+ * for example /root. In that case, `setpriv` lets the program keep root's permission to enter folders.
  * @param dataDir the data folder, which may not exist yet.
  * @param paths the paths that PostgreSQL must reach.
  * @throws StackError when no user can run PostgreSQL.

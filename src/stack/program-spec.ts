@@ -36,7 +36,7 @@ export function program(name: string, entry: string, probe: ProcessSpec['probe']
   };
 }
 
-/** True when the address answers an HTTP GET with a 2xx. */
+/** True when the address answers an HTTP GET request with a 2xx status. */
 export async function answers(url: string): Promise<boolean> {
   try {
     return (await fetch(url, { signal: AbortSignal.timeout(2000) })).ok;

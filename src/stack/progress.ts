@@ -31,8 +31,8 @@ export interface CommandResult {
 }
 
 /**
- * Runs a command that may take minutes. Prints `what` immediately. Then, every 10 s, prints the elapsed time and the
- * last line of the command's output, so that a long command does not look like a hang. Never rejects.
+ * Runs a command that may take minutes. Prints `what` immediately. After that, prints the elapsed time and the last
+ * line of the command's output every 10 s, so that the user sees progress. Never rejects.
  */
 export async function runVisibly(
   what: string,

@@ -9,7 +9,7 @@ import { NO_FILTER, withSchemaEngine } from './schema-engine.ts';
  * Compares the result of all migrations with `schema.prisma`. Checks, triggers and functions are not compared, because
  * Prisma does not know them.
  * @param databaseUrl a server on which a temporary database may be created.
- * @returns the SQL that is missing in the migrations to reach the schema; an empty text if nothing is missing.
+ * @returns the SQL that must be added to the migrations so that their result equals the schema, or an empty text.
  */
 export async function schemaDrift(databaseUrl: string, dir = prismaDir): Promise<string> {
   const { stdout } = await withSchemaEngine(databaseUrl, (engine) =>

@@ -14,5 +14,6 @@ if (!process.env.DATABASE_URL) {
     exitWith(error);
   }
 }
-// The URL is computed, so that the shop is not part of the build. A merchant would run the shop elsewhere.
+// The URL of the module is computed at run time, so that the build does not include the shop. A merchant would run the
+// shop elsewhere.
 await import(new URL('../../examples/shop/main.ts', import.meta.url).href);

@@ -265,7 +265,7 @@ async function switchTo(to) {
     const { subject } = session;
     id = made.id;
     session = {};
-    // The new attempt has its own return URL, which contains the id of the new payment for the shop.
+    // The new attempt has its own return URL, because that URL contains the id of the new payment.
     keep({ token: made.clientToken, subject, returnUrl: made.backUrl ?? undefined });
     history.replaceState(null, '', encodeURIComponent(id));
     payment = made;
@@ -424,7 +424,7 @@ function drawForm(current) {
   form = 'mounted';
   const what = {
     container: formBox,
-    /** A getter, because nodrop may replace an expired next action by a new one. */
+    /** This is a getter, because nodrop may replace an expired next action with a new one. */
     get params() {
       return payment?.nextAction?.params ?? {};
     },
@@ -633,8 +633,8 @@ function tick() {
       element('announcement').textContent = text.minutesLeft(minutes);
 }
 
-// A click with another mouse button, or the context menu, is handled like a press of the pay button, because it can
-// open the wallet in another tab.
+// A click with another mouse button and the context menu can open the wallet in another tab. So the page handles them
+// like a press of the pay button.
 for (const way of ['click', 'auxclick', 'contextmenu'])
   pay.addEventListener(way, () => keep({ leftForWallet: true }));
 iPaid.addEventListener('click', () => {

@@ -90,7 +90,8 @@ export function showsWayBack(screen, url, neverSchemes) {
 }
 
 /**
- * True for a URL that the page may use as the link back. Return URLs are stored normalised, with a lower-case scheme.
+ * True for a URL that the page may use as the link back to the shop. Return URLs are stored normalised, with a
+ * lower-case scheme.
  * @param {string | undefined} url
  * @param {readonly string[]} neverSchemes
  * @returns {url is string}

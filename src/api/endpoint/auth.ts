@@ -122,8 +122,8 @@ export function isDevelopmentKeyAccepted(
 }
 
 /**
- * @returns a function that resolves to the caller of the development key. When it is called first, it creates the
- * merchant of the key. If the creation fails, the next call tries again.
+ * @returns a function that resolves to the caller of the development key. Its first call creates the merchant of the
+ * key. If the creation fails, the next call tries again.
  */
 export function createDevelopmentCaller({
   db,

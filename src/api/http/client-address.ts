@@ -2,7 +2,10 @@ import { isIP } from 'node:net';
 import type { Request } from 'express';
 import { ipKeyGenerator } from 'express-rate-limit';
 
-/** All addresses of an IPv6 /64 network count as one address, because one sender usually controls the whole network. */
+/**
+ * All addresses of an IPv6 /64 network are treated as one address, because one sender usually controls the whole
+ * network.
+ */
 const IPV6_NETWORK_BITS = 64;
 
 /**

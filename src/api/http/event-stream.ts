@@ -10,7 +10,7 @@ export interface StreamLimits {
   readonly drainWithinMs: number;
   /**
    * An event stream ends after this time, so that its reader reconnects. A reader with a revoked key is then refused,
-   * and readers spread over all processes again.
+   * and the readers are again distributed over all processes.
    */
   readonly lifetimeMs: number;
   /**

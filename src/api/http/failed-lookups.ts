@@ -87,7 +87,7 @@ export class FailedLookups {
    * they may be created later.
    * @param mayWait false if the request holds a scarce slot. Such a request is refused if its name would have to wait.
    * The look-up continues, so a retry after one second succeeds if the name exists
-   * @returns what `ask` found, or null if the name does not exist
+   * @returns the result of `ask`, or null if the name does not exist
    * @throws Refusal `too_many_requests`, and everything that `ask` throws
    */
   async lookUp<T>(
@@ -222,8 +222,8 @@ class Waiting {
   /**
    * Adds a name to the names that the next SQL statement looks up.
    * @param name a name that is not waiting yet
-   * @returns a promise of whether the name exists, or undefined if too many names are already waiting, from this
-   * address or in total
+   * @returns a promise that resolves to true if the name exists. Undefined if too many names are already waiting, from
+   * this address or in total
    */
   ask(name: SecretName, address: string): Promise<boolean> | undefined {
     if (!this.#takeSlot(address)) return undefined;

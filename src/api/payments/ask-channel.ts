@@ -60,8 +60,8 @@ export const isFresh = (payment: Payment, now: Date): boolean =>
   payment.channelErrorSince === null && isAnsweredWithin(payment, FRESH_MS, now);
 
 /**
- * True if the time of the channel's answer is less than `ms` before or after `now`. An answer in the far future does
- * not count, because a worker whose clock is far ahead would otherwise stop the queries.
+ * True if the time of the channel's answer is less than `ms` before or after `now`. False if that time is in the far
+ * future. Otherwise a worker whose clock is far ahead would stop the queries.
  */
 export const isAnsweredWithin = ({ channelAnsweredAt }: Payment, ms: number, now: Date): boolean =>
   channelAnsweredAt !== null && Math.abs(now.getTime() - channelAnsweredAt.getTime()) < ms;

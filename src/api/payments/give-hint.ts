@@ -4,9 +4,9 @@ import type { Api } from '../api-deps.ts';
 import { SIGNAL_WITHIN_MS } from '../deadlines.ts';
 
 /**
- * @returns a function that handles a hint. The hint makes the next query of the payment due immediately. If
- * several hints come in a short time, some of them have no effect. If the function throws TemporalUnavailable,
- * the caller may retry.
+ * @returns a function that handles a hint. After a hint, nodrop sends the next query of the payment immediately. If
+ * several hints come in a short time, some of them have no effect. If the function throws TemporalUnavailable, the
+ * caller may retry.
  */
 export function createGiveHint({ db, workflows, now }: Pick<Api, 'db' | 'workflows' | 'now'>) {
   return async (payment: Payment, source: string): Promise<void> => {

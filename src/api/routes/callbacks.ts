@@ -35,7 +35,7 @@ import { z } from '../http/zod.ts';
 import { findPaymentById } from '../payments/read-payment.ts';
 import { UnverifiedChecks } from '../unverified-checks.ts';
 
-/** The account that a callback names, and the address that sent it. */
+/** The account that a callback names, and the address of the callback's sender. */
 interface Receiver {
   readonly adapter: ChannelAdapter;
   readonly name: AccountName;
@@ -97,8 +97,8 @@ const QUERIES_DUE_KEPT = 10_000;
  * workflow and acknowledges it. The channel gets the acknowledgement as soon as the callback is stored. If nodrop
  * cannot forward the callback now, the sweep forwards it (P4). A sender's limit counts only unverifiable callbacks.
  * Above the limit, nodrop still accepts valid callbacks, and no longer queries payments because of unverifiable
- * callbacks. A process refuses callbacks without a check only while it is overloaded with callbacks that fail the
- * check.
+ * callbacks. While a process is overloaded with callbacks that fail the check, it may refuse callbacks without checking
+ * them.
  *
  * A callback to a payment's own URL comes from the channel, even if the callback cannot be verified or read. So nodrop
  * queries the channel, whatever the status of the payment. Only the rate of such callbacks is limited.

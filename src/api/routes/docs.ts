@@ -131,6 +131,6 @@ export function serveDocsAssets(app: Express): void {
   for (const [name, content] of Object.entries(files))
     assets.get(`/${name}`, asset(name, content, 'public, max-age=3600'));
   app.use('/docs/assets', assets);
-  // The root URL leads to the documentation.
+  // The root URL redirects to the documentation.
   app.get('/', (_request, response) => response.redirect('/docs'));
 }
