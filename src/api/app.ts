@@ -153,8 +153,8 @@ function measure({ metrics }: Pick<Api, 'metrics'>): RequestHandler {
     response.locals.startedAt = startedAt;
     response.once('close', () => {
       const route = (response.locals.route as string | undefined) ?? 'none';
-      // Status 499 means that the client disconnected before the answer was sent. An event stream is always logged with
-      // its own status.
+      // Status 499 means that the client disconnected before the answer was sent. An event stream is always measured
+      // with its own status.
       const answered = response.writableFinished || response.locals.streams === true;
       const status = answered ? response.statusCode : 499;
       metrics.observeRequest(route, request.method, status, (Date.now() - startedAt) / 1000);
