@@ -179,7 +179,7 @@ export function notesOf(source: Prisma.Sql, notes: readonly Note[]): Prisma.Sql 
     ORDER BY note.place`;
 }
 
-/** Takes the order's lock. The rows on which a decision depends must be read by a later statement. */
+/** Takes the order's lock. A decision must read its rows with a later statement. */
 export async function takeOrderLock(tx: LedgerTx, merchantId: string, orderId: string): Promise<void> {
   await tx.$queryRaw`SELECT 1 FROM orders WHERE merchant_id = ${merchantId} AND id = ${orderId} FOR UPDATE`;
 }

@@ -22,9 +22,9 @@ import type { Order, Payment, Refund } from './rows.ts';
 import { note } from './timeline.ts';
 
 /**
- * All changes of refunds. Each change is one transaction under the row lock of the payment's order and depends on the
- * refund's current state. Therefore a change that is repeated, or that runs late, has no effect (P5). The refund's
- * row is always written before the payment's row, because the sweep locks the two rows in this sequence.
+ * The rules for every change of a refund. Each change is one transaction under the row lock of the payment's order and
+ * depends on the refund's current state. Therefore a change that is repeated, or that runs late, has no effect (P5).
+ * The refund's row is always written before the payment's row, because the sweep locks the two rows in this sequence.
  *
  * This file creates the requested refunds and the automatic refunds.
  */
@@ -69,7 +69,7 @@ export async function findNamedRefund(
 }
 
 export interface RefundRequest {
-  /** The amount in minor units. If it is missing, all that is left is refunded. */
+  /** The amount in minor units. If it is missing, all remaining money is refunded. */
   readonly amount: number | undefined;
   readonly note: string | undefined;
   /** The idempotency key. A merchant can use each key for only one refund, forever. */
@@ -82,8 +82,8 @@ export interface RefundRequest {
 }
 
 /**
- * Records a requested refund, which is due from then on. If the same request with the same key is repeated, the first
- * request's refund is returned.
+ * Records a requested refund, which nodrop must then make. If the request is repeated with the same key, the function
+ * returns the first request's refund.
  * @throws Refusal `not_refundable`, `refund_exceeds_payment`, `amount_not_supported`, `idempotency_key_reused`.
  */
 export async function requestRefund(
@@ -96,16 +96,16 @@ export async function requestRefund(
   try {
     return await attempt();
   } catch (error) {
-    // A concurrent request for another payment used the same key, and its refund is stored now. Therefore the second
-    // try of this transaction can compare this request with that refund.
+    // A concurrent request for another payment used the same key, and its refund is stored now. Therefore the
+    // transaction runs again, and compares this request with that refund.
     if (!isConstraintViolation(error)) throw error;
     return await attempt();
   }
 }
 
 /**
- * True if the ledger would accept a new request and the request refunds all that is left. The caller then queries the
- * channel before it records the request, because refunds made at the channel may have left less.
+ * True if the request is new and acceptable, and refunds all remaining money. The caller then queries the channel
+ * before it records the request, because refunds made at the channel may have reduced the remaining money.
  */
 export async function asksForTheRest(
   db: LedgerClient,
@@ -206,9 +206,9 @@ async function insertRefund(
 }
 
 /**
- * Called when the channel has refused to refund all that was left, because part of the money had already been given
- * back. Creates a refund of the remaining amount, at most the requested amount. Like the refused refund, the new
- * refund is due. The `Idempotency-Key` stays with the refused refund.
+ * Called when the channel has refused a refund of all remaining money, because part of the money had already been given
+ * back. Creates a refund of the amount that still remains, at most the requested amount. The `Idempotency-Key` stays
+ * with the refused refund.
  * @returns null if nothing is left to refund.
  */
 export async function requestRest(
@@ -230,8 +230,8 @@ export async function requestRest(
 
 /**
  * Lists the fields in which a refund request differs from the earlier refund with the same key. The field `id` is the
- * payment's id. A request for "all that is left" differs from a request that names the same amount as a number. The
- * timeline entry says which kind of request the earlier one was.
+ * payment's id. A request without an amount differs from a request that names the same amount as a number. The timeline
+ * entry shows whether the earlier request named an amount.
  */
 async function differences(
   tx: LedgerTx,
@@ -273,8 +273,8 @@ export async function promised(
 
 /**
  * Creates the automatic refund of all that is left, in the transaction of the decision that makes the refund due. The
- * refund's id allows only one such refund of a payment, until the channel refuses that refund. Amounts that were given
- * back already, or that an open refund covers, are not included.
+ * refund's id is unique, so a payment has only one such refund until the channel refuses that refund. Amounts that were
+ * given back already, or that an open refund covers, are not included.
  * @returns null if nothing is left to refund.
  */
 export async function oweRefund(
@@ -318,8 +318,8 @@ export async function oweRefund(
 }
 
 /**
- * If another open refund covers the amount, no refund is created and only the reason is recorded. The reason is
- * needed if the channel refuses the other refund.
+ * If another open refund covers the amount, no refund is created and only the reason is recorded. The reason is used if
+ * the channel refuses the other refund.
  */
 async function noteCovered(tx: LedgerTx, { id }: Payment, reason: RefundReason, now: Date): Promise<void> {
   const open = await findOpenRefund(tx, id);
@@ -360,8 +360,8 @@ export async function oweRefundAgain(
  * it.
  */
 export const othersToGiveBack = (
-  // If the order was recovered, no other payment is refunded automatically, because an operator decides about each
-  // payment.
+  // If the order was recovered, an operator decides about each payment. Therefore none of them is refunded
+  // automatically.
   { recoveredAt }: Pick<Order, 'recoveredAt'>,
   others: readonly Payment[],
 ): Payment[] =>
@@ -372,7 +372,7 @@ export const othersToGiveBack = (
     : [];
 
 /**
- * Records that each of these payments must be refunded, in the transaction that pays the order.
+ * Records, in the transaction that pays the order, that each of these payments must be refunded.
  * @param toGiveBack see `othersToGiveBack`, read under the order's lock.
  * @returns the new refunds, which the caller starts.
  */
@@ -411,7 +411,7 @@ export async function findOpenRefund(tx: LedgerTx, paymentId: string): Promise<R
   });
 }
 
-/** Returns a conflict's automatic refund if no record shows that the refund has been started. */
+/** Returns the id of a conflict's automatic refund if the refund still has the status `created`. */
 export async function owedRefund(
   tx: LedgerTx,
   payment: Pick<Payment, 'id' | 'orderUpdate'>,

@@ -11,8 +11,8 @@ import type { Payment, Refund } from './rows.ts';
 /** Creates the refund that replaces a refused refund. refunds.ts describes how changes are made. */
 
 /**
- * True if the refund covers all that was left. This holds for automatic refunds, for refunds requested without an
- * amount, and for a refund of the remaining amount that replaces one of these.
+ * True if the refund was created to refund all remaining money. These are automatic refunds, refunds requested without
+ * an amount, and refunds that replace one of these.
  */
 export async function isOfAllThatIsLeft(tx: LedgerTx, refund: Refund): Promise<boolean> {
   const { id, merchantId, paymentId, idempotencyKey } = refund;
