@@ -161,9 +161,9 @@ async function look(
 }
 
 /**
- * Queries the channel about an adopted payment that has ended. The payment's scheduled queries may have ended as well,
- * so they may not detect money that arrives later. If such money has arrived, it is recorded and then settled like any
- * late money. The query changes nothing else in the payment.
+ * Queries the channel about an adopted payment that has ended. The payment's scheduled queries may also have ended, so
+ * that they do not detect money that arrives later. If such money has arrived, it is recorded and then settled like any
+ * late money. Otherwise the query does not change the payment.
  * @throws Refusal `channel_misconfigured`, `channel_unreachable`
  */
 export async function askAgain(

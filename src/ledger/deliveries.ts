@@ -232,7 +232,7 @@ const SETTLED_BY: Readonly<Partial<Record<DeliveryOutcome, 'delivered' | 'confli
 /**
  * Returns the time from which the answer "order unknown" settles the delivery as `gone`. Two conditions must hold.
  * First, `unknownForMs` has passed since the first such answer. Second, the service has given only this answer for one
- * hour. A failed attempt with no answer starts that hour again. Without the second condition, one such answer before an
+ * hour. Any other outcome of an attempt starts that hour again. Without the second condition, one such answer before an
  * outage and one after the outage would be enough.
  * @returns null if the order service never answered that it does not know the order.
  */
@@ -257,9 +257,9 @@ async function unknownUntil(tx: LedgerTx, deliveryId: string, unknownForMs: numb
 }
 
 /**
- * Called when the order service has answered that it does not know the order. True if it has given this answer for so
- * long that nodrop treats the order as deleted. If another delivery of the payment is `gone` already, the function
- * immediately returns true for events that move no money.
+ * Called when the order service has answered that it does not know the order. True if it has given this answer for long
+ * enough (see `unknownUntil`), so that the delivery is `gone`. If another delivery of the payment is `gone` already,
+ * the function immediately returns true for events that move no money.
  */
 async function isUnknownForGood(
   { tx, payment }: Locked,
@@ -390,8 +390,8 @@ async function showFailing(
   const { attention, detail, until } = failing;
   const data = { deliveryId: delivery.id, ...(until && { until: until.toISOString() }) };
   if (payment.attention === attention) {
-    // A new timeline entry records the changed deadline. An operator may have dismissed the attention before it named
-    // one, and `isSeen` must not apply that dismissal to the deadline.
+    // A new timeline entry records the changed deadline. An operator may have dismissed the attention before it named a
+    // deadline, and `isSeen` must not apply that dismissal to the new deadline.
     if (await hasChangedDeadline(tx, delivery, failing))
       await note(tx, payment.id, 'attention', `${attention}: ${detail}`, now, data);
     return await update(tx, payment.id, { attentionDetail: detail });

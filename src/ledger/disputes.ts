@@ -143,7 +143,9 @@ const isLost = ({ receivedCurrency }: Payment, { state, currency }: KeptDispute)
 const isLostOtherwise = ({ receivedCurrency }: Payment, { state, currency }: KeptDispute): boolean =>
   state === 'lost' && receivedCurrency !== null && currency !== receivedCurrency;
 
-/** True if a dispute of the payment is lost. Settling the payment must then record the loss as well. */
+/**
+ * True if a dispute of the payment is lost. The transaction that settles the payment must then also record the loss.
+ */
 export const hasLosses = (payment: Payment): boolean =>
   disputesOf(payment).some(({ state }) => state === 'lost');
 

@@ -16,7 +16,10 @@ export interface FeedPosition {
    * difference. The id is null before the first event, and in cursors of older releases.
    */
   readonly eventId: string | null;
-  /** Events up to this position were deleted before the reader started. So the reader has not missed these events. */
+  /**
+   * Events up to this position were deleted before the reader started. Therefore the reader has not missed these
+   * events.
+   */
   readonly removedTo: bigint;
 }
 
@@ -40,7 +43,7 @@ export async function listEvents(
     orderBy: { seq: 'asc' },
     take: limit,
   });
-  // This event at the reader's position is read after the list of new events, so that a restore between the two reads
+  // The event at the reader's position is read after the list of newer events, so that a restore between the two reads
   // is detected.
   const reached =
     after === null || after.eventId === null

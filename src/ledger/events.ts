@@ -11,8 +11,8 @@ export interface NewEvent {
   /** The id of the refund. It is set only in events about a refund. */
   readonly refundId?: string;
   /**
-   * The id of the payment that the event is about. It is set only if that payment is not the transaction's own payment
-   * but another payment of the same order.
+   * The id of the payment that the event is about, if it is another payment of the order. If the field is absent, the
+   * event is about the payment that the transaction locked.
    */
   readonly paymentId?: string;
   /**
@@ -49,8 +49,8 @@ export function versionAfter(
  * Builds the event that reports the transaction's changes of the payment to the merchant. If the merchant has an order
  * service, the function also builds the event's delivery. The event has no position in the feed yet: see
  * feed-positions.ts. Each event contains the order (`data.order`), and a receiver that applies events by time must end
- * with the order's current state. Therefore an event that commits later always has a later time, even if the clocks of
- * processes differ.
+ * with the order's current state. Therefore an event of the order that commits later always has a later time, even if
+ * the clocks of processes differ.
  */
 export function eventOf(
   { payment, order, merchant, refund, newestEventAt }: Told,

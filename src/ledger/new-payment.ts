@@ -98,7 +98,8 @@ export async function createOrder(
 }
 
 /**
- * The content of the order is compared under the order's lock. So the order cannot change before the caller uses it.
+ * The content of the order is compared under the order's lock. Therefore the order cannot change before the caller uses
+ * it.
  */
 async function insertOrder(
   tx: LedgerTx,

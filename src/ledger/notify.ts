@@ -63,7 +63,7 @@ function track(db: LedgerClient, sending: Promise<void>): Promise<void> {
   return sending.finally(() => ofClient.delete(sending));
 }
 
-/** Waits until no notification is being sent. Call this function before you close the client. */
+/** Waits for the notifications that are being sent. Call this function before you close the client. */
 export async function notificationsSent(db: LedgerClient): Promise<void> {
   await Promise.all(underWay.get(db) ?? []);
 }

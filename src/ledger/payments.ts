@@ -291,8 +291,8 @@ export async function recordAnswer(
       ...(answer.state === 'unknown_trade' ? [] : (['trade_known'] as const)),
       ...(answer.state === 'processing' ? [] : (['decided'] as const)),
     ];
-    // The first answer after the alarm time raises the attention. Later answers do not, so that a dismissed attention
-    // is not raised again.
+    // The first answer after the alarm time raises the attention. Later answers do not raise it again, because an
+    // operator may have dismissed it.
     const isFirst = (payment.channelAnsweredAt?.getTime() ?? 0) < undecidedAlarm(payment);
     const alarmed =
       isUndecidedTooLong(payment, answer, now) &&

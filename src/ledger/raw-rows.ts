@@ -4,8 +4,8 @@ import type { Callback, Order, Payment, Refund } from './rows.ts';
 import type { Note } from './timeline.ts';
 
 /**
- * Converts a row that PostgreSQL returns as JSON (`to_jsonb`) into a type of rows.ts, and converts a row or its
- * changes into SQL. No other module does this.
+ * Converts a row that PostgreSQL returns as JSON (`to_jsonb`) into a type of rows.ts, and converts a row or its changes
+ * into SQL. No other module makes such conversions.
  */
 
 /**

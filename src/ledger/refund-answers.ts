@@ -215,7 +215,7 @@ export async function recordRefundSilence(
       where: { id: refundId },
       data: { failure: reason, unknownSince: refund.unknownSince ?? now },
     });
-    // If the failure is the same as before, no further timeline entry is written.
+    // A repeated failure with the same reason gets no further timeline entry.
     if (refund.failure !== reason) {
       const said =
         kind === 'not_now'

@@ -22,9 +22,10 @@ import type { Order, Payment, Refund } from './rows.ts';
 import { note } from './timeline.ts';
 
 /**
- * The rules for every change of a refund. Each change is one transaction under the row lock of the payment's order and
- * depends on the refund's current state. Therefore a change that is repeated, or that runs late, has no effect (P5).
- * The refund's row is always written before the payment's row, because the sweep locks the two rows in this sequence.
+ * These rules apply to every change of a refund. Each change is one transaction under the row lock of the payment's
+ * order and depends on the refund's current state. Therefore a change that is repeated, or that runs late, has no
+ * effect (P5). The refund's row is always written before the payment's row, because the sweep locks the two rows in
+ * this sequence.
  *
  * This file creates the requested refunds and the automatic refunds.
  */
@@ -75,8 +76,8 @@ export interface RefundRequest {
   /** The idempotency key. A merchant can use each key for only one refund, forever. */
   readonly idempotencyKey: string;
   /**
-   * The step for amounts, in minor units. The requested amount must be a multiple of the step, unless it is all that
-   * is left. If the step is absent, any amount is accepted.
+   * The step for amounts, in minor units. The requested amount must be a multiple of the step, unless it is all
+   * remaining money. If the step is absent, any amount is accepted.
    */
   readonly multipleOf?: number | undefined;
 }
@@ -272,9 +273,9 @@ export async function promised(
 }
 
 /**
- * Creates the automatic refund of all that is left, in the transaction of the decision that makes the refund due. The
- * refund's id is unique, so a payment has only one such refund until the channel refuses that refund. Amounts that were
- * given back already, or that an open refund covers, are not included.
+ * Creates the automatic refund of all remaining money, in the transaction of the decision that makes the refund due.
+ * The refund's id is unique, so a payment has only one such refund until the channel refuses that refund. Amounts that
+ * were given back already, or that an open refund covers, are not included.
  * @returns null if nothing is left to refund.
  */
 export async function oweRefund(
@@ -340,8 +341,8 @@ export async function reasonOwed(tx: LedgerTx, paymentId: string): Promise<Refun
 }
 
 /**
- * Returns the refund that gives back a conflict's money. If a refund is open, returns that refund. Otherwise creates
- * a refund of all that is left, with the reason of the refused refund.
+ * Returns the refund that gives back a conflict's money. If a refund is open, returns that refund. Otherwise creates a
+ * refund of all remaining money, with the reason of the refused refund.
  * @returns null if nothing is left to refund.
  */
 export async function oweRefundAgain(

@@ -36,7 +36,8 @@ export async function repeatAnswer(
   now: Date,
 ): Promise<PaymentSnapshot | null> {
   if (!isSame(before, answer.state) || isUndecidedTooLong(before, answer, now)) return null;
-  // If a notice is open, the answer is not only counted, because recordAnswer must also clear the notice.
+  // If a notice is open, the answer is not counted here, because recordAnswer must record the answer and clear the
+  // notice.
   if (before.noticedAt !== null) return null;
   const [repeated] = await db.payment.updateManyAndReturn({
     where: {

@@ -27,8 +27,8 @@ export async function isOfAllThatIsLeft(tx: LedgerTx, refund: Refund): Promise<b
  *   remaining amount. This is also done for a recovered order, because the decision to refund the larger amount also
  *   covers the remaining amount. If an automatic refund was refused for another reason, an operator must decide.
  * - If the payment's money must be given back, a requested refund is replaced by an automatic refund of all remaining
- *   money. This is not done for a recovered order, because there no operator has decided to refund more than the
- *   request. In that case reviewAttention raises an attention.
+ *   money. This is not done for a recovered order, because no operator has decided to refund more than the request. In
+ *   that case reviewAttention raises an attention.
  * - Any other requested refund of all remaining money is replaced by a refund of the amount that still remains, if it
  *   was refused because part of the money had been given back. This is not done while the payment is disputed, because
  *   the channel decides about that money.

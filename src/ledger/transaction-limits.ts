@@ -14,8 +14,8 @@ const CONNECTIONS = 20;
 /** How many transactions of one merchant run at the same time. */
 export const TRANSACTIONS_AT_ONCE = 10;
 /**
- * The default number of transactions of one merchant that may wait in a process. `limitWaiting` sets a lower number if
- * waiting transactions hold a scarce resource.
+ * By default, at most this number of transactions of one merchant may wait in a process. `limitWaiting` sets a lower
+ * number if waiting transactions hold a scarce resource.
  */
 const WAITING_AT_MOST = 200;
 const WAIT_MS = 3_000;
