@@ -9,18 +9,18 @@ export interface ActivityDeps {
   /** The API's public address, which channels and payers use. It has no trailing slash. */
   readonly publicUrl: string;
   /**
-   * The value of NODROP_SECRET. nodrop derives the client token from it (see src/client-token.ts). The URL to which the
-   * wallet returns the payer contains that token.
+   * The value of NODROP_SECRET. nodrop derives each payment's client token from it (see src/client-token.ts). The
+   * return URL, which the wallet opens after the payment, contains that token.
    */
   readonly secret: string;
   /**
-   * An order counts as gone after its order service has answered for this time that it does not know the order.
+   * If an order service answers for this long that it does not know an order, nodrop treats the order as deleted.
    * @default a day
    */
   readonly orderUnknownForMs?: number;
   /** Starts the deliveries of new events immediately. */
   readonly deliveryWorkflows: Pick<DeliveryWorkflows, 'start' | 'redeliverWaiting'>;
-  /** Makes a payment's workflow read the payment's row again after a refund has changed the row. */
+  /** Wakes a payment's workflow after a refund has changed the payment's row. The workflow then reads the row again. */
   readonly workflows: Pick<PaymentWorkflows, 'wake'>;
   /**
    * The clock for everything that is written to the ledger. Tests with a time-skipping server pass that server's clock.

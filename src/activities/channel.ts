@@ -29,7 +29,7 @@ import { callbackAddressOf } from './callback-address.ts';
 import { describeError, notYet, OWN_TROUBLE_RETRY_MS, unknownOutcome } from './failures.ts';
 import { withoutPayer } from './without-payer.ts';
 
-/** The attention `channel_unreachable` is raised if the channel gives no readable answer for this long. */
+/** If the channel gives no readable answer for this long, nodrop raises the attention `channel_unreachable`. */
 const UNREACHABLE_ALARM_MS = 5 * 60_000;
 /**
  * If a query has searched the channel's listing without success within this time, a close does not search the listing
@@ -45,14 +45,14 @@ export interface PollInput {
   readonly startedAt: number;
   /** The waits between the queries, in ms. */
   readonly waits: readonly number[];
-  /** The number of queries, from the first one on, that are recorded as caused by a hint. */
+  /** The first queries, up to this number, are recorded as caused by a hint. */
   readonly hintQueries: number;
   /**
    * After the last of `waits`, queries continue at this interval, in ms, while the channel reports "processing". Null
    * if they do not continue.
    */
   readonly whileProcessingEveryMs: number | null;
-  /** True if the payment must end, but the channel does not close the trade yet. */
+  /** True if the payment must end, but the channel still refuses to close the trade. */
   readonly isToEnd?: boolean;
 }
 
@@ -124,7 +124,8 @@ export function channelActivities(deps: ActivityDeps) {
 
   /**
    * Returns the callback URL of a new trade. If the channel accepts a URL with each trade, the URL contains a proof
-   * that nodrop gives only to the channel. Therefore a request to that URL concerns this payment.
+   * that nodrop gives only to the channel. Therefore nodrop accepts a request to that URL as a request about this
+   * payment.
    */
   const notifyUrl = (payment: Payment, { takesCallbackAddress }: ChannelDeclaration): string => {
     const { id, channelAccountId } = payment;
@@ -139,8 +140,8 @@ export function channelActivities(deps: ActivityDeps) {
   };
 
   /**
-   * Records that a call gave no information about the trade. An attention is raised after 5 min, or immediately if our
-   * configuration is the cause.
+   * Records that a call gave no information about the trade. If this lasts 5 min, an attention is raised. If nodrop's
+   * configuration is the cause, the attention is raised immediately.
    */
   const silence = async (payment: { id: string }, error: ChannelError) =>
     error.kind === 'misconfigured'
@@ -155,8 +156,8 @@ export function channelActivities(deps: ActivityDeps) {
   ): Promise<NewTrade> => {
     const { id, method, orderId, createdAt } = payment;
     const limits = methodOf(declaration, method) ?? declaration.methods[0];
-    // A repeated create must send the same subject. Therefore the payment's subject is used, because the order's
-    // subject can change.
+    // A repeated create must send the same subject. Therefore the code sends the payment's subject. The order's subject
+    // can change.
     const subject = (payment.subject ?? (await subjectOfOrder(payment))) || defaultSubject(orderId);
     return {
       ...known,
@@ -170,8 +171,8 @@ export function channelActivities(deps: ActivityDeps) {
 
   /**
    * Returns the trade that the channel must create. After the channel's idempotency horizon, a repeated create could
-   * create a second trade. Therefore nodrop looks up the existing trade after that time.
-   * @returns `absent` when the trade does not exist and must no longer be created
+   * create a second trade. Therefore, after that horizon, nodrop looks up the existing trade instead.
+   * @returns `absent` if the trade does not exist and can no longer be created safely
    * @throws ChannelError
    */
   const tradeToCreate = async (
@@ -245,8 +246,9 @@ export function channelActivities(deps: ActivityDeps) {
         }
         const trade = await newTradeOf(payment, adapter, known);
         // The steps above can be slow, so the payment may have expired meanwhile. No request may begin after the
-        // expiry, because the workflow expects every attempt to have ended CREATE_ATTEMPT_MS after it. The code throws
-        // and does not end the payment, because by the clock of another process there may still be time for a retry.
+        // expiry, because the workflow expects that every attempt has ended by CREATE_ATTEMPT_MS after the expiry. The
+        // code throws and does not end the payment, because a process with a slower clock may still be allowed to
+        // retry.
         if ((await now()) >= payment.expiresAt)
           throw new Error('the payment expired before its trade was created');
         const created = await adapter.createTrade(accountOf(payment), trade, cancellationSignal());
@@ -272,9 +274,9 @@ export function channelActivities(deps: ActivityDeps) {
     },
 
     /**
-     * Sends the scheduled queries. The queries are the retries of one activity, so that any number of queries costs
-     * three history events. The activity returns when the channel's answer ends the wait, when the waits are used up,
-     * or when the Web UI must show something else.
+     * Sends the scheduled queries. All queries are retries of one activity, so they add only three events to the
+     * workflow's history. The activity returns when the channel's answer ends the wait, when the waits are used up, or
+     * when the Web UI must show something else.
      */
     async queryChannel(input: PollInput): Promise<PaymentSnapshot> {
       const { attempt } = activityInfo();
@@ -296,8 +298,8 @@ export function channelActivities(deps: ActivityDeps) {
         const at = (await now()).getTime();
         const wait = nextWait(input.waits, input.startedAt, at) ?? input.whileProcessingEveryMs;
         if (wait === null || after.attention !== before.attention) return after;
-        // Retry sooner than scheduled, because the query gave no answer. The retry delay grows while the channel stays
-        // silent.
+        // The query gave no answer, so it is retried sooner than scheduled. The retry delay grows while the channel
+        // does not answer.
         const silentFor = at - (after.channelErrorSince ?? at);
         throw unknownOutcome(payment.channel, error, Math.min(wait, Math.max(SILENCE_RETRY_MS, silentFor)));
       }
@@ -311,8 +313,8 @@ export function channelActivities(deps: ActivityDeps) {
         after.attention !== before.attention ||
         isProcessing !== (before.channelState === 'processing') ||
         // A payment with the status `created` is queried only while the channel processes its trade. Once the channel
-        // no longer does, the workflow must create the trade. This condition does not use `before`, because an earlier
-        // attempt of this activity may have recorded the change.
+        // no longer processes the trade, the workflow must create it. This condition does not use `before`, because an
+        // earlier attempt of this activity may have recorded the change.
         (after.status === 'created' && !isProcessing) ||
         (input.whileProcessingEveryMs !== null && !isProcessing) ||
         (input.whileProcessingEveryMs === null &&

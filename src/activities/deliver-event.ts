@@ -68,7 +68,9 @@ export function deliverEventActivities({
     );
   };
 
-  /** Makes one delivery attempt if it is due. @throws ApplicationFailure with the wait until the next attempt. */
+  /**
+   * Makes one delivery attempt if an attempt is due. @throws ApplicationFailure with the wait until the next attempt.
+   */
   const attempt = async (deliveryId: string): Promise<DeliverySnapshot | null> => {
     const lease = await deliveries.leaseDelivery(db, deliveryId, await now());
     if (lease.kind === 'settled') return await deliveries.loadDelivery(db, deliveryId);
@@ -82,8 +84,8 @@ export function deliverEventActivities({
       }
       const at = await now();
       const alarm = alarmIn(telling.since, at);
-      // The activity returns if the Web UI's text about the delivery has to change. Once the delivery is late, that
-      // text shows the order service's last answer.
+      // The activity returns if the Web UI must show a different text about the delivery. For a late delivery, that
+      // text contains the order service's last answer.
       if (alarm === null || after.attention !== row.payment.attention) return after;
       throw orderServiceDidNotAgree(telling.lastAnswer, Math.min(telling.nextAt - at.getTime(), alarm));
     }
@@ -108,8 +110,8 @@ export function deliverEventActivities({
         const delivery =
           deliveryId === null ? null : await withinMerchantLimit(deliveryId, () => attempt(deliveryId));
         const snapshot = await loadPayment(db, paymentId, await now());
-        // If a payment waits for the order service without a pending delivery, this is a bug. The activity fails with a
-        // delay, so that the workflow does not call it in a tight loop.
+        // A payment that waits for the order service must have a pending delivery. If it has none, this is a bug. The
+        // activity fails with a delay, so that the workflow does not call it in a tight loop.
         if (deliveryId === null && snapshot.orderUpdate === 'pending')
           throw new Error(`payment ${paymentId} waits for an order service, but has no pending delivery`);
         return { snapshot, refund: await owedRefund(db, snapshot), telling: delivery?.telling ?? null };
@@ -117,8 +119,8 @@ export function deliverEventActivities({
     },
 
     /**
-     * Delivers an event whose answer no payment waits for. The attempts continue until the order service gives a
-     * definite answer. Null if the event was deleted.
+     * Delivers an event when no payment waits for the order service's answer. The attempts continue until the order
+     * service gives a definite answer. Null if the event was deleted.
      */
     async deliverEvent(deliveryId: string): Promise<DeliverySnapshot | null> {
       return await unlessGone(() =>
@@ -186,8 +188,8 @@ async function send(
     target = await findOrderService(db, payment.merchantId, secret, at);
   } catch (error) {
     if (!(error instanceof UnreadableSecret)) throw error;
-    // The order service did not cause this failure, because the event was not sent. The delivery is retried as after
-    // any unknown outcome.
+    // The order service did not cause this failure, because the event was not sent. The delivery is retried, like every
+    // delivery with an unknown outcome.
     return { outcome: 'unknown', statusCode: null, detail: error.message, durationMs: 0 };
   }
   if (target === null) {
@@ -250,7 +252,8 @@ const isAwaited = ({ event, payment }: deliveries.DeliveryRow): boolean =>
   isDeliveredByPayment(event.type, payment.orderUpdate);
 
 /**
- * Returns how many ms after `at` the alarm about a failing delivery is due. Null if the alarm is already due.
+ * Returns the number of ms from `at` until the alarm about a failing delivery must be raised. Null if that time has
+ * passed.
  * @param since the time since which the order service has not agreed, epoch ms
  */
 function alarmIn(since: number, at: Date): number | null {
@@ -259,8 +262,8 @@ function alarmIn(since: number, at: Date): number | null {
 }
 
 /**
- * Does the work, or returns null if the delivery's row is gone. A delivery and its event are deleted together, so
- * nothing is left to deliver.
+ * Runs `work`, or returns null if the delivery's row is gone. A delivery and its event are deleted together, so nothing
+ * is left to deliver.
  */
 async function unlessGone<T>(work: () => Promise<T>): Promise<T | null> {
   try {

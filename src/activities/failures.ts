@@ -5,9 +5,9 @@ import { ROW_LOST_FAILURE } from '../domain/names.ts';
 import { isRowGone } from '../ledger/client.ts';
 
 /**
- * Makes the ApplicationFailure of every failed activity. It decides how Temporal retries the activity. Every failure
- * except a lost row is retryable, because an unknown outcome never counts as a failure (P3). A lost row is not retried,
- * because the workflow itself waits for the row.
+ * Makes the ApplicationFailure of every failed activity. It decides how Temporal retries the activity. Temporal retries
+ * after every failure except a lost row, because nodrop never treats an unknown outcome as a failed payment (P3). A
+ * lost row is the exception, because the workflow itself waits for the row.
  */
 
 /** Retry delay after an internal error, for example of nodrop's database. */
@@ -82,8 +82,8 @@ export function ownTrouble(
 }
 
 /**
- * The longest delay that a channel may ask for. Refusals of a channel are not signed, and a forged refusal must not
- * stop the queries.
+ * The longest delay that nodrop accepts from a channel. A channel's refusals are not signed, and a forged refusal must
+ * not stop the queries.
  */
 const HEEDED_AT_MOST_MS = 5 * 60_000;
 
@@ -133,8 +133,9 @@ export function unknownOutcome(channel: string, error: unknown, delayMs?: number
 }
 
 /**
- * Makes the failure for a row that the ledger lacks after a restored backup or a lost commit. The failure is not
- * retryable, because the workflow itself checks for the row at growing intervals, see src/workflows/lost-row.ts.
+ * Makes the failure for a row that is missing in the ledger, because a backup was restored or a commit was lost. The
+ * failure is not retryable, because the workflow itself checks for the row at growing intervals, see
+ * src/workflows/lost-row.ts.
  */
 export function rowLost(error: unknown): ApplicationFailure {
   return ApplicationFailure.create({

@@ -11,10 +11,10 @@ export const CHANNEL_SLOTS = 100;
 export const CHANNEL_CALLS_AT_ONCE = 40;
 
 /**
- * Limits the concurrent calls of one merchant to a channel, so that hanging calls cannot use up the task queue's
- * slots. A call beyond the limit is not made and throws `MerchantBusy`. `MerchantBusy` is not a `ChannelError`,
- * because a call that was not made says nothing about the trade. Nothing is recorded for such a call. Each worker
- * needs its own limiter.
+ * Limits the concurrent calls of one merchant to a channel, so that hanging calls cannot use up the task queue's slots.
+ * A call beyond the limit is not made and throws `MerchantBusy`. `MerchantBusy` is not a `ChannelError`, because a call
+ * that was not made says nothing about the trade. Nothing is recorded for such a call. Each worker must create its own
+ * limited adapter.
  */
 export function limitedChannel(adapter: ChannelAdapter): ChannelAdapter {
   const concurrency = new MerchantConcurrency(CHANNEL_SLOTS, CHANNEL_CALLS_AT_ONCE);

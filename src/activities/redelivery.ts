@@ -35,7 +35,7 @@ export function redeliveryActivities({ db, now, workflows, deliveryWorkflows }: 
         picked.map(async (one) => {
           await ledger.makeDue(db, one);
           const row = await findDelivery(db, one.id);
-          // The attempt count has changed, so the event has been sent already.
+          // The attempt count has changed since the delivery was picked, so the event has been sent already.
           if (row.attempts !== one.attempts) return;
           const delivery = toDeliverySnapshot(row);
           if (delivery.toldByPayment) await workflows.wake(row.payment, SIGNAL_DEADLINE_MS);
@@ -47,7 +47,8 @@ export function redeliveryActivities({ db, now, workflows, deliveryWorkflows }: 
     },
 
     /**
-     * Returns the outcome of the batch once every delivery was attempted, or once the batch's time limit has passed.
+     * Waits until every delivery of the batch was attempted or the batch's time limit has passed. Returns the batch's
+     * outcome.
      */
     async awaitTold(batch: RedeliveryBatch): Promise<BatchOutcome> {
       const outcome = await ledger.readOutcome(db, batch, await now());

@@ -156,9 +156,9 @@ export function refundChannelActivities(deps: ActivityDeps) {
 
   /**
    * Checks before the first request whether the channel already knows the refund, because the ledger may have lost an
-   * earlier request. The code queries the trade first and the refund's number second. So if the channel does not know
-   * the number, the refunded sum that it reported for the trade does not include this refund. Refunds that nodrop did
-   * not request are recorded, which may change this refund's row.
+   * earlier request. The code queries the trade first and the refund's number second. If the channel then does not know
+   * the number, the trade's refunded sum cannot include this refund. The function records refunds that nodrop did not
+   * request. This may change this refund's row.
    * @returns undefined when the channel does not know the refund
    * @throws ChannelError
    */
@@ -183,9 +183,9 @@ export function refundChannelActivities(deps: ActivityDeps) {
     kind === 'rejected' || (kind === 'not_now' && (await losesMore(db, payment)));
 
   /**
-   * Requests the refund. A refusal counts only if a query shows that the channel does not know the refund's number.
-   * Otherwise an earlier request may have made the refund although its answer got lost. The channel then refuses this
-   * request because no money is left.
+   * Requests the refund. A final refusal fails the refund only if a query shows that the channel does not know the
+   * refund's number. If the channel knows the number, an earlier request made the refund and its answer got lost. This
+   * request may then be refused only because no money is left.
    */
   const ask = async (row: RowWithTrade): Promise<RefundAnswer> => {
     const { payment } = row;
@@ -216,16 +216,15 @@ export function refundChannelActivities(deps: ActivityDeps) {
 
   /**
    * Records the channel's answer. If the answer settles the refund, the trade is queried first, and both answers are
-   * recorded together. The trade is queried for two reasons. While this refund was open, reports of other refunds were
-   * attributed to it. In addition, nothing queries the trade later. If the query of the trade fails, the refund is not
-   * settled.
+   * recorded together. The query is needed, because nothing queries the trade later. Reports of other refunds may have
+   * been attributed to this refund while it was open. If the query of the trade fails, the refund is not settled.
    * @throws ChannelError
    */
   const record = async (row: RowWithTrade, said: answers.RefundReport): Promise<RefundSnapshot> => {
     const isLast = said.state === 'succeeded' || said.state === 'failed' || said.state === 'reversed';
     const trade = isLast ? await queryTrade(row) : undefined;
-    // If the trade's list shows the refund, the refusal does not count: an earlier request succeeded and its answer got
-    // lost.
+    // If the trade's list shows the refund, an earlier request succeeded and its answer got lost. The refusal is then
+    // ignored.
     const isUnnamed = said.state === 'failed' && said.channelRefundId === undefined;
     const listed = isUnnamed && trade !== undefined && isMoney(trade) && listedOf(row, trade.refunds ?? []);
     const answer = listed ? answerOf(listed) : said;
@@ -261,8 +260,8 @@ export function refundChannelActivities(deps: ActivityDeps) {
   };
 
   /**
-   * True if the refund has to wait for a dispute. The channel may decide the dispute by giving the money back, and a
-   * refund would then give the money back twice.
+   * True if the refund must wait until a dispute is decided. If the channel decides the dispute for the payer, it gives
+   * the money back, and a refund would give it back a second time.
    */
   const isHeldBack = (row: Row) =>
     row.status === 'created' && row.askedAt === null && isHeldByDispute(row.payment, row.reason);
@@ -312,8 +311,8 @@ export function refundChannelActivities(deps: ActivityDeps) {
       const isToAsk = known === undefined || known.state === 'unknown_refund' || known.state === 'ask_again';
       return await recordAsked(row, isToAsk ? await ask(row) : known);
     }
-    // Looking for the refund at the channel may have changed the refund's row. The amount may be smaller, nothing may
-    // be left to refund, or the key may be new.
+    // Looking for the refund at the channel may have changed the refund's row. The amount may be smaller, no money may
+    // be left to refund, or the refund may have a new key.
     const looked = { ...(await load(row.id)), trade: row.trade };
     if (isOver(looked)) return toRefundSnapshot(looked, looked.payment);
     // The query of the trade may have reported a dispute.
@@ -325,9 +324,9 @@ export function refundChannelActivities(deps: ActivityDeps) {
 
   return {
     /**
-     * Requests the refund at the channel under its number, so that a repeated request refunds only once. Once the
-     * channel no longer guarantees this, nodrop looks for the refund first, and requests it only if it certainly does
-     * not exist.
+     * Requests the refund at the channel under its number, so that a repeated request refunds only once. If the request
+     * is too old for this guarantee of the channel, nodrop looks for the refund first, and requests it only if the
+     * refund certainly does not exist.
      */
     async refundAtChannel(refundId: string): Promise<RefundSnapshot> {
       const row = await load(refundId);
@@ -347,12 +346,13 @@ export function refundChannelActivities(deps: ActivityDeps) {
 
     /**
      * Queries the trade after a callback has settled the refund. The callback's data may be old, and reports of other
-     * refunds were attributed to this refund while it was open. The query is retried until the channel answers.
+     * refunds may have been attributed to this refund while it was open. The query is retried until the channel
+     * answers.
      */
     async askTradeOfRefund(refundId: string): Promise<void> {
       const row = await load(refundId);
       const { payment } = row;
-      // All of the money is refunded, so there cannot be other refunds.
+      // All of the money is refunded, so no further refund can exist.
       if (isAllBack(payment)) return;
       const { id, channel } = payment;
       try {
@@ -368,8 +368,8 @@ export function refundChannelActivities(deps: ActivityDeps) {
 
     /**
      * Sends the scheduled queries of a refund that the channel processes. The queries are the retries of one activity.
-     * @returns the refund, once the channel has decided or the refund has to be requested again. In the second case
-     *   `known` is false.
+     * @returns the refund, once the channel has decided or nodrop must request the refund again. `known` is false if
+     *   nodrop must request it again.
      */
     async queryRefund(input: RefundQueryInput): Promise<{ snapshot: RefundSnapshot; known: boolean }> {
       const row = await load(input.refundId);

@@ -5,7 +5,7 @@ import { startDeliveries } from '../temporal/start-deliveries.ts';
 
 /**
  * Settles the money on record and starts the deliveries of the new events. The payment's workflow calls this function.
- * If the workflow does not call it, the sweep does. Settling twice has no further effect.
+ * If the workflow does not call it, the sweep calls it. Settling twice has no further effect.
  * @param mayWait true if the transaction may wait for the limits of its order and merchant, see `withinLimits`.
  * @returns the payment, the ids of the order's other live payments, which must be cancelled, and the id of the due
  *   refund.

@@ -37,11 +37,11 @@ const SIGNAL_DEADLINE_MS = 5_000;
  */
 const STEP_FOR_MS = 40_000;
 /**
- * The sweep looks for workflows that ended abnormally within this time. If no worker runs, the sweep does not run
- * either, but an operator notices such an outage sooner.
+ * The sweep looks for workflows that ended abnormally within this time. While no worker runs, the sweep does not run
+ * either. The time is long enough, because an operator notices such an outage sooner.
  */
 const ABNORMAL_WINDOW_MS = 24 * 3_600_000;
-/** One query looks up this number of ended workflows in the ledger. */
+/** The number of ended workflows whose payments one ledger query looks up. */
 const ABNORMAL_CHUNK = 1_000;
 const ORDERS_AT_ONCE = 50;
 
@@ -132,8 +132,8 @@ export function sweepActivities({
   const stateOf = (workflowId: string) => readWorkflowState(client, workflowId, SIGNAL_DEADLINE_MS);
 
   /**
-   * Settles recorded money in place of the payment's workflow, and signals the other workflows that the money concerns.
-   * If a signal fails, other steps of the sweep send it later.
+   * Settles recorded money instead of the payment's workflow, and signals the other workflows that this affects. If a
+   * signal fails, other steps of the sweep send it later.
    */
   const settleInstead = async (payment: Payment): Promise<void> => {
     const { id: paymentId, merchantId, orderId } = payment;
@@ -164,11 +164,11 @@ export function sweepActivities({
     // payment's workflow anyway.
     const [settled] = await Promise.allSettled([isUnsettled ? settleInstead(payment) : undefined]);
     const state = await stateOf(paymentWorkflowId(payment.id));
-    // The payment may be settled already and its workflow ended, because an earlier sweep may have settled the
-    // payment. In that case no workflow is woken.
+    // An earlier sweep may have settled the payment, and the payment's workflow may have ended. In that case no
+    // workflow is woken.
     const isOver = payment.status === 'succeeded' && payment.orderUpdate !== 'pending';
     const isDead = state === 'gone' && !isOver;
-    // A running workflow makes progress without the sweep. It needs a signal only if it may have missed a requested
+    // A running workflow makes progress without the sweep. The sweep signals it only if it may have missed a requested
     // cancellation or recorded money.
     const mayHaveMissed = state !== 'gone' && !isOver && (payment.cancelRequestedAt !== null || isUnsettled);
     if (isDead || (mayHaveMissed && !isSignalledAlready(payment, state)))
@@ -216,7 +216,8 @@ export function sweepActivities({
     },
 
     /**
-     * Ends expired or cancelled orders without a live payment. The end of a live payment would also end its order.
+     * Ends expired or cancelled orders that have no live payment. An order with a live payment ends when that payment
+     * ends.
      */
     async sweepOrders(): Promise<number> {
       return await repairAll(
@@ -244,7 +245,8 @@ export function sweepActivities({
         if (ids.size < ABNORMAL_CHUNK) continue;
         await look(ids);
         ids.clear();
-        // The next sweep skips the payments that this sweep has checked, so that it reaches the remaining payments.
+        // No time is left. The next sweep skips the payments that this sweep has checked, and so reaches the remaining
+        // payments.
         if (step.isOver()) break;
       }
       await look(ids);
@@ -261,7 +263,7 @@ export function sweepActivities({
 
     /**
      * Forwards callbacks that were stored and acknowledged while Temporal could not be reached. If a channel sent a
-     * notice for a payment and has not answered a query since, the payment's workflow gets the notice again.
+     * notice about a payment and no query was answered since, the payment's workflow gets the notice again.
      */
     async sweepCallbacks(): Promise<number> {
       const step = new SweepStep();
@@ -303,8 +305,8 @@ export function sweepActivities({
             await refundWorkflows.start(toRefundSnapshot(refund, refund.payment), SIGNAL_DEADLINE_MS);
           const at = await now();
           await postponeRefund(db, refund.id, at);
-          // A running workflow needs no repair, even if the channel has not answered for a while (for example during a
-          // dispute).
+          // A running workflow needs no repair, even if the channel has not answered for some time (for example during
+          // a dispute).
           if (state !== 'gone') return false;
           const detail = `The sweep started the workflow of refund ${refund.id}.`;
           await note(db, refund.paymentId, 'sweep', detail, at, { refundId: refund.id });
@@ -325,7 +327,7 @@ export function sweepActivities({
       });
       await step.each(await findUnseenDeliveries(db, await now()), async (deliveryId) => {
         const { paymentId, attention } = await showOverdue(db, deliveryId, await now(), orderUnknownForMs);
-        // The woken workflow shows the attention in its search attribute. No workflow is started only to show
+        // The woken workflow shows the attention in its search attribute. If no workflow runs, none is started for
         // `delivery_failing`, because the payment does not wait for that delivery.
         if (
           attention !== null &&

@@ -2,7 +2,8 @@ import { type ChannelAdapter, ChannelError, type Payer } from '../domain/channel
 
 /**
  * Wraps an adapter so that payer data (id, IP address) is removed from its errors and from the reasons in its answers.
- * A channel may quote payer data there, and these texts are stored in the ledger, in workflow histories and in logs.
+ * A channel may include payer data in these texts, and nodrop stores the texts in the ledger, in workflow histories and
+ * in logs.
  */
 export function withoutPayer(adapter: ChannelAdapter, payer: Payer): ChannelAdapter {
   const quoted = patternOf(payer);
@@ -34,7 +35,7 @@ function patternOf(payer: Payer): RegExp | undefined {
   return patterns.length === 0 ? undefined : new RegExp(patterns.join('|'), 'gi');
 }
 
-/** Returns a pattern that matches the character itself, its URL-encoded bytes, or its JSON escape. */
+/** Returns a pattern that matches the character itself, its URL-encoded form or its JSON escape. */
 function formsOf(character: string): string {
   const bytes = [...Buffer.from(character)].map((byte) => `%${hex(byte, 2)}`).join('');
   const units = Array.from({ length: character.length }, (_, i) => hex(character.charCodeAt(i), 4));

@@ -37,7 +37,7 @@ export interface WantedTrade {
   readonly mode: AccountMode;
 }
 
-/** Makes one call to the channel, with the caller's timeout. */
+/** Makes one call to the channel within the caller's timeout. */
 type Ask<T> = (read: (signal: AbortSignal) => Promise<T>) => Promise<T>;
 
 export interface Adoptable {
@@ -48,7 +48,7 @@ export interface Adoptable {
 /**
  * Reads a trade at the channel and compares the trade with the order. The function writes nothing.
  * @param order an existing order, or a new one that the request describes
- * @param ask calls the channel, with the caller's timeout
+ * @param ask makes the call to the channel within the caller's timeout
  * @returns the payment if this order has already adopted the trade
  * @throws Refusal `invalid_request`, `unknown_channel`, `unknown_account`, `order_not_found`, `order_already_paid`,
  *   `order_not_payable`, `adopt_unknown`, `adopt_mismatch`, `adopt_taken`, `channel_misconfigured`,
@@ -68,8 +68,8 @@ export async function findAdoptable(
     return await look(db, adapter, merchantId, order, wanted, now, ask, names);
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
-    // A concurrent identical request may have adopted the trade after this request checked for that. In this case the
-    // function returns that payment instead of the refusal.
+    // A concurrent identical request may have adopted the trade after this request looked for an adopted payment. In
+    // this case the function returns that payment instead of the refusal.
     const accounts = await accountsFor(db, merchantId, wanted);
     const known = await findAdopted(db, accounts, order.id, names);
     if (known === null) throw error;
@@ -77,7 +77,7 @@ export async function findAdoptable(
   }
 }
 
-/** @param names the known names of the trade; the channel's other names are added to the set */
+/** @param names the known names of the trade. The function adds the other names that the channel has for the trade. */
 async function look(
   db: LedgerClient,
   adapter: ChannelAdapter | undefined,
@@ -161,9 +161,9 @@ async function look(
 }
 
 /**
- * Queries the channel about an adopted payment that has ended. The payment's scheduled queries may have ended as well,
- * so they may not detect money that arrives later. If such money has arrived, it is recorded and then settled like any
- * late money. The query changes nothing else in the payment.
+ * Queries the channel about an adopted payment that has ended. The payment's scheduled queries may also have ended, so
+ * that they do not detect money that arrives later. If such money has arrived, it is recorded and then settled like any
+ * late money. Otherwise the query does not change the payment.
  * @throws Refusal `channel_misconfigured`, `channel_unreachable`
  */
 export async function askAgain(
@@ -182,7 +182,7 @@ export async function askAgain(
   if (isMoney(answer)) await recordAnswer(db, payment.id, answer, 'query', now);
 }
 
-/** The data of a new payment that adopts a trade, without the data of the trade itself. */
+/** The data of a payment that adopts a trade. The data of the trade itself is not included. */
 export interface Adopting extends Omit<NewPayment, 'channel' | 'method' | 'account' | 'mode' | 'adopt'> {
   /** Whether nodrop manages the trade from now on or only watches it. */
   readonly as: Adoption;
@@ -190,8 +190,8 @@ export interface Adopting extends Omit<NewPayment, 'channel' | 'method' | 'accou
 
 /**
  * Inserts a payment for a trade that `findAdoptable` has found, and records what the channel reported about the trade.
- * The caller starts the payment's workflow. If that workflow does not query the channel, the sweep starts or wakes the
- * workflow.
+ * The caller starts the payment's workflow. If that workflow does not start or does not query the channel, the sweep
+ * starts or wakes it.
  * @throws the errors of `insertPayment`, and Refusal `adopt_taken`
  */
 export async function adoptTrade(
@@ -271,7 +271,8 @@ async function requireFree(
 
 /**
  * Refuses the trade if its money was already received by another payment. Otherwise the same money would pay a second
- * order. The lookup by number misses such a payment if the trade has two names, or if two accounts can see the trade.
+ * order. The lookup by number does not find that payment if the trade has two names, or if two accounts can see the
+ * trade.
  * @throws Refusal `adopt_taken`
  */
 async function requireUnknownMoney(

@@ -7,7 +7,7 @@ import type { LedgerClient } from './client.ts';
  * limit.
  */
 
-/** Counting stops at this number. Operators need no larger count. */
+/** The count stops at this number, because operators do not need a larger count. */
 const COUNT_AT_MOST = 10_000;
 
 export interface Backlog {

@@ -32,9 +32,9 @@ import type { Note } from './timeline.ts';
 import { ownerOf } from './transaction-limits.ts';
 
 /**
- * Returns the changes that a callback makes to its payment. Only a report that counts as a verified answer makes
- * changes. The changes are written together with the callback's row, so they are kept even if the callback never
- * reaches a workflow.
+ * Returns the changes that a callback makes to its payment. A callback changes the payment only if nodrop accepts the
+ * callback's report as a verified answer. The changes are written together with the callback's row, so they are kept
+ * even if the callback never reaches a workflow.
  * @param payment the payment's row, read under the order's lock
  * @returns null if the answer must not be recorded
  */
@@ -66,8 +66,8 @@ export type StorableCallback = Exclude<VerifiedCallback, { kind: 'ignored' }>;
 export type TradeCallback = Extract<StorableCallback, { kind: 'trade' }>;
 
 /**
- * A hash of what a callback reports. The hash leaves out `paidAt`, because a report that differs only in this time says
- * nothing new.
+ * A hash of what a callback reports. The hash leaves out `paidAt`, because a report that differs only in this time
+ * contains nothing new.
  */
 function contentHash(callback: StorableCallback): string {
   const { reference, channelPaymentId } = callback.about;
@@ -144,8 +144,8 @@ export type CallbackWithPayment = StoredCallback & { readonly payment: Payment |
 
 /**
  * Stores a verified callback. The caller may acknowledge the callback only after this function has returned (P4). For a
- * repeated callback the function returns the row of the first copy. A callback is repeated if it has the same
- * notification id, names the same trade, and reports the same about that trade.
+ * repeated callback the function returns the row of the first copy. A callback repeats an earlier one if it has the
+ * same notification id, trade and report.
  */
 export async function storeCallback(
   db: LedgerClient,
@@ -162,8 +162,8 @@ export async function storeCallback(
   const answer = callback.kind === 'trade' ? callback.answer : null;
   const content = { kind: callback.kind, answer: contentOf(callback) as Prisma.JsonObject };
   const stored = await visibleTransaction(db, merchantId, orderId, async (tx, visible) => {
-    // If the payment was inserted after the lookup above, the function starts again under the lock of the payment's
-    // order.
+    // If the payment was inserted after the lookup above, this transaction stops. The function then starts again, and
+    // locks the payment's order.
     if (owner === null && (await find(tx)) !== null) return null;
     // Every transaction takes the order's lock first and the lock on the callback's row second, so that two
     // transactions cannot deadlock.
@@ -203,8 +203,8 @@ export async function storeCallback(
       }
       const written = await writeCallback(tx, {
         row,
-        // A callback can arrive before its payment's row exists, and then matches no payment. A repetition of that
-        // callback can arrive later and find the payment.
+        // The first copy of a callback can arrive before its payment's row exists, and is then stored without a
+        // payment. A later copy can find the payment.
         paymentId: row.paymentId ?? payment?.id ?? null,
         body: first === null ? rawBody : null,
         changes: answered?.changes ?? null,
@@ -312,7 +312,9 @@ export function readCallback(row: Pick<Callback, 'answer' | 'kind'>): {
   };
 }
 
-/** The state that a stored callback reports. If the callback reports no state, this is the callback's kind. */
+/**
+ * The state that a stored callback reports. If the callback reports no state, the function returns the callback's kind.
+ */
 export function stateOf(row: Pick<Callback, 'answer' | 'kind'>): string {
   const { answer, refund, dispute } = readCallback(row);
   return (answer ?? refund?.answer ?? dispute)?.state ?? row.kind;
@@ -327,10 +329,11 @@ const MATCH_EVERY_MS = 60_000;
 const MATCH_EVERY_MS_AT_MOST = 3_600_000;
 
 /**
- * Tries again to match stored callbacks that match no payment yet. The interval between two tries of a callback grows
- * from one minute to one hour, so that many old callbacks do not delay new ones. If a callback names a trade by the
- * channel's id, the next try is due as soon as a payment gets that id. The triggers `payments_reference_stored` and
- * `payments_channel_payment_stored` make the try due. A callback matches a payment by the rules of `findNamed`.
+ * Tries again to match stored callbacks that match no payment yet. The interval between two attempts to match a
+ * callback grows from one minute to one hour, so that many old callbacks do not delay new ones. If a callback names a
+ * trade by the channel's id, the next attempt follows as soon as a payment gets that id. The triggers
+ * `payments_reference_stored` and `payments_channel_payment_stored` make this happen. A callback matches a payment by
+ * the rules of `findNamed`.
  * @returns the number of callbacks that were matched. The sweep delivers these callbacks.
  */
 export async function matchCallbacks(db: LedgerClient, now: Date): Promise<number> {

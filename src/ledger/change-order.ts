@@ -10,7 +10,7 @@ import { lockOrder } from './order-row.ts';
 import type { Order, Payment } from './rows.ts';
 import { note } from './timeline.ts';
 
-/** This file changes orders that are not paid. */
+/** This file changes orders that have not been paid. */
 
 /** The new values of an order's fields. A field that is absent or undefined keeps its value. */
 export type OrderChange = {
@@ -25,11 +25,10 @@ export type OrderChange = {
  * request does nothing, even if the order has been paid or has ended meanwhile. The amount cannot change while an
  * attempt can still be paid, or while received money of an attempt still waits for a decision. Money that arrives after
  * the change is a late success with another amount.
- * @param askedAttempts the ids of live attempts that the caller has already queried at the channel, to close the unpaid
- *   ones.
+ * @param askedAttempts the ids of the live attempts that the caller has already queried at the channel.
  * @throws Refusal `order_not_found`, `order_already_paid`, `order_not_payable`, `attempt_unresolved`,
  *   `invalid_request`. The code is `invalid_request` if the order would end in the past or before a live attempt. It is
- *   also `invalid_request` if a field other than the amount would change on an incomplete recovered order.
+ *   also `invalid_request` if the change concerns an incomplete recovered order and a field other than the amount.
  * @throws UnaskedAttempts if the amount changes and the order has live attempts that are not among `askedAttempts`.
  */
 export async function changeOrder(
@@ -53,8 +52,8 @@ export async function changeOrder(
     if (changed.amount !== undefined) requireNonePayable(attempts, askedAttempts);
     if (changed.expiresAt !== undefined) requireNotBefore(order, attempts, changed.expiresAt);
     if (changed.subject !== undefined) {
-      // During an upgrade, a process of an older release can insert a payment without a subject. In that case the
-      // order's subject is used.
+      // During an upgrade, a process of an older release can insert a payment without a subject. Such a payment gets
+      // the subject that the order had until now.
       await tx.payment.updateMany({
         where: { merchantId, orderId, subject: null },
         data: { subject: order.subject },

@@ -17,7 +17,7 @@ import { hintOf, openCredentials, sealCredentials } from './sealed-credentials.t
  * sets of credentials, newest first.
  */
 
-/** A channel account in the form that the adapter gets. Its valid credentials are decrypted. */
+/** A channel account as nodrop passes it to an adapter, with its valid credentials decrypted. */
 export interface OpenedAccount extends PortAccount {
   readonly ownsChannelAddress: boolean;
   readonly createdAt: Date;
@@ -224,8 +224,8 @@ const rowOf = (nodropSecret: string, accountId: string, credentials: Credentials
 
 /**
  * Returns the creation time for a new set of credentials. It is later than the creation times of the account's existing
- * sets. The current time could be too early, because the clocks of processes can differ. Call the function under the
- * lock.
+ * sets. The current time alone could be too early, because the clocks of processes can differ. The caller must hold the
+ * channel's lock.
  */
 async function newestAt(tx: LedgerTx, accountId: string, now: Date): Promise<Date> {
   const { _max: newest } = await tx.channelCredentials.aggregate({
@@ -235,10 +235,7 @@ async function newestAt(tx: LedgerTx, accountId: string, now: Date): Promise<Dat
   return new Date(Math.max(now.getTime(), (newest.createdAt?.getTime() ?? 0) + 1));
 }
 
-/**
- * Ends the validity of all credentials of the accounts at `expiresAt`. Credentials whose end is already earlier do not
- * change.
- */
+/** Makes all credentials of the accounts expire at `expiresAt`. Credentials that expire earlier do not change. */
 async function expire(tx: LedgerTx, accountIds: readonly string[], expiresAt: Date): Promise<void> {
   await tx.channelCredentials.updateMany({
     where: {
@@ -256,8 +253,8 @@ export interface NewAccount {
   readonly mode: AccountMode;
   readonly credentials: Credentials;
   /**
-   * If this is true, payments that name no account use this account from now on. A merchant's first account at a
-   * channel is always the default.
+   * If true, payments that name no account use this account from now on. A merchant's first account at a channel is
+   * always the default.
    */
   readonly isMerchantDefault: boolean;
 }
@@ -307,7 +304,8 @@ export async function rotateCredentials(
   await db.$transaction(async (tx) => {
     await lockChannel(tx, channel);
     const [current = {}] = await readCredentials(tx, nodropSecret, accountId, now).catch((error: unknown) => {
-      // A set that cannot be read cannot be changed in part. Therefore the caller must give every field of the new set.
+      // The newest set cannot be read, so its fields cannot be kept. Therefore `change` must supply every field of the
+      // new set.
       if (!(error instanceof UnreadableSecret)) throw error;
       return [];
     });
@@ -319,8 +317,8 @@ export async function rotateCredentials(
 }
 
 /**
- * Keeps the newest set of an account. Ends the validity of all its other sets at `until` or earlier.
- * @returns the number of sets whose validity it ended
+ * Keeps the newest set of an account, and makes all its other sets expire at `until` at the latest.
+ * @returns the number of sets whose expiry changed
  */
 export async function dropOldCredentials(
   db: LedgerClient,

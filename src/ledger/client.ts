@@ -24,9 +24,9 @@ const column =
   });
 
 /**
- * Gives the domain's types to text columns whose values a CHECK in the database limits to a list. The function
- * `compute` never runs, because only the types of the extended client are used. A written value still has the type
- * string, and the CHECK refuses a value that is not in its list.
+ * Gives the domain's types to text columns whose values a CHECK in the database limits to a list. Only the types of the
+ * extended client are used, so the function `compute` never runs. For writes the type of these columns stays string,
+ * and the CHECK refuses a value that is not in its list.
  */
 const withDomainTypes = (client: PrismaClient) =>
   client.$extends({
@@ -68,8 +68,8 @@ export function createLedgerClient(databaseUrl: string, applicationName?: string
     // Without these timeouts a request hangs while the database is down.
     connectionTimeoutMillis: 3_000,
     statement_timeout: 5_000,
-    // A server that no longer responds cannot end the statement after `statement_timeout`. Therefore the client needs a
-    // timeout too.
+    // A server that no longer responds does not enforce `statement_timeout`. Therefore the client needs its own
+    // timeout.
     query_timeout: 5_500,
   });
   const adapter = new PrismaPg(pool, {

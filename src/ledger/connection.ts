@@ -37,7 +37,7 @@ export class Connection extends pg.Client {
     const { connection } = this as unknown as Startup;
     connection.on('parameterStatus', ({ parameterName, parameterValue }) => {
       if (parameterName !== 'TimeZone' || parameterValue === 'UTC') return;
-      // The connection is closed immediately, so that the running query is rejected and no further query is sent.
+      // The connection is closed immediately. This rejects the running query and prevents further queries.
       connection.emit('error', new Error(`the connection's TimeZone is ${parameterValue}, and must be UTC`));
       connection.stream.destroy();
     });
@@ -55,8 +55,8 @@ export class Connection extends pg.Client {
  */
 export class ConnectionPool extends pg.Pool {
   constructor(config: pg.PoolConfig) {
-    // In the types of pg, a client's constructor has no parameters. The pool calls the constructor with the pool's
-    // configuration.
+    // The types of pg declare a client's constructor without parameters. In fact, the pool passes its configuration to
+    // the constructor.
     super({ ...config, Client: Connection as unknown as NonNullable<pg.PoolConfig['Client']> });
     this.on('error', () => {});
   }

@@ -3,8 +3,8 @@ import { readCredentials } from './channel-accounts.ts';
 import type { LedgerClient } from './client.ts';
 
 /**
- * Cached credentials are used for this time before they are read again. New credentials reach every process within this
- * time.
+ * Cached credentials are read again when they are older than this time. Therefore every process uses new credentials
+ * within this time.
  */
 export const CREDENTIALS_FRESH_MS = 30_000;
 /** Credentials are read at most once in this time, even if the channel rejects many calls. */
@@ -17,8 +17,8 @@ interface Read {
 }
 
 /**
- * A cache of the accounts' valid credentials by account id, newest first. It saves a database statement for each
- * payment.
+ * A cache of the accounts' valid credentials by account id, newest first. Without the cache, every payment would need
+ * one more database statement.
  */
 export class CredentialsCache {
   readonly #db: LedgerClient;
@@ -37,12 +37,12 @@ export class CredentialsCache {
 
   /**
    * @param maxAgeMs cached credentials that are older are read again; @default CREDENTIALS_FRESH_MS
-   * @throws UnreadableSecret. Any other error means that the database cannot be reached now.
+   * @throws UnreadableSecret, or the database's error if the database cannot be reached
    */
   async of(accountId: string, maxAgeMs = CREDENTIALS_FRESH_MS): Promise<readonly Credentials[]> {
     const read = this.#read.get(accountId);
     const age = read === undefined ? Number.POSITIVE_INFINITY : this.#now() - read.at;
-    // If the clock was set back, the age is negative. In that case the entry counts as old.
+    // If the clock was set back, the age is negative. In that case the credentials are read again.
     if (read !== undefined && age >= 0 && age < maxAgeMs) return read.credentials;
     const reading = this.#reading.get(accountId) ?? this.#readNow(accountId);
     this.#reading.set(accountId, reading);

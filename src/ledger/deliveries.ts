@@ -23,7 +23,7 @@ import { transaction } from './transaction-limits.ts';
 
 /**
  * This file delivers events to the order service. Only the delivery's row holds the delivery's state and the time of
- * its next attempt. Therefore a workflow that is lost, or started twice, does not affect the delivery.
+ * its next attempt. Therefore the delivery is not affected if its workflow is lost or is started twice.
  */
 
 /** A worker that finds another worker's lease on a delivery checks the delivery again after this time. */
@@ -33,9 +33,7 @@ export type DeliveryRow = Delivery & { readonly event: Event; readonly payment: 
 
 const withContext = { event: true, payment: true } as const;
 
-/**
- * Returns the id of the delivery whose answer the payment waits for. Returns null if the payment waits for no answer.
- */
+/** Returns the id of the pending delivery that the payment waits for. Returns null if there is none. */
 export async function findPendingDelivery(db: LedgerClient, paymentId: string): Promise<string | null> {
   const row = await db.delivery.findFirst({
     where: {
@@ -53,7 +51,7 @@ export async function findPendingDelivery(db: LedgerClient, paymentId: string): 
  * Called when a payment's workflow is stuck while the payment waits for the order service. A separate workflow then
  * delivers the event. If the payment's workflow continues anyway, the lease prevents both workflows from delivering at
  * the same time.
- * @returns the delivery, or null if the payment waits for none.
+ * @returns the delivery, or null if the payment does not wait for a delivery.
  */
 export async function handOver(
   db: LedgerClient,
@@ -166,8 +164,9 @@ export async function leaseDelivery(db: LedgerClient, deliveryId: string, now: D
 }
 
 /**
- * Records a delivery attempt and applies its outcome in the same transaction. So a delivery settles once, and the
- * payment that waits for the delivery settles with it. If the delivery is already settled, the attempt is only logged.
+ * Records a delivery attempt and applies its outcome in the same transaction. Therefore a delivery settles only once,
+ * and a payment that waits for the delivery settles in the same transaction. If the delivery is already settled, the
+ * attempt is only logged.
  * @param random a number from 0 to 1, see deliveryWait.
  * @param unknownForMs the time for which the order service may answer that it does not know the order.
  */
@@ -195,8 +194,8 @@ export async function recordAttempt(
       include: { event: true },
     });
     const isAnswered = SETTLED_BY[outcome] !== undefined;
-    // A settled delivery is redelivered only while its redelivery request is stored. Therefore a failed redelivery of a
-    // settled delivery keeps the request, so that the redelivery is retried.
+    // A settled delivery is redelivered only while its redelivery request is stored. If the redelivery fails, the
+    // request stays stored, so that the redelivery is retried.
     if (isAnswered || row.status === 'pending')
       await tx.delivery.updateMany({ where: { id: deliveryId }, data: { redeliveryAskedAt: null } });
     await noteHealth(tx, row.merchantId, attempt, now);
@@ -231,10 +230,10 @@ const SETTLED_BY: Readonly<Partial<Record<DeliveryOutcome, 'delivered' | 'confli
 };
 
 /**
- * Returns the time from which the answer "order unknown" counts as `gone`. Two conditions must hold. `unknownForMs`
- * must have passed since the first such answer. The service must also have given only this answer for one hour. A
- * missing answer interrupts that hour. Without the second condition, one such answer before an outage and one after it
- * would be enough.
+ * Returns the time from which the answer "order unknown" settles the delivery as `gone`. Two conditions must hold.
+ * First, `unknownForMs` has passed since the first such answer. Second, the service has given only this answer for one
+ * hour. Any other outcome of an attempt starts that hour again. Without the second condition, one such answer before an
+ * outage and one after the outage would be enough.
  * @returns null if the order service never answered that it does not know the order.
  */
 async function unknownUntil(tx: LedgerTx, deliveryId: string, unknownForMs: number): Promise<Date | null> {
@@ -259,8 +258,8 @@ async function unknownUntil(tx: LedgerTx, deliveryId: string, unknownForMs: numb
 
 /**
  * Called when the order service has answered that it does not know the order. True if it has given this answer for long
- * enough that the order counts as gone. If the order counts as gone for one event of the payment, it immediately counts
- * as gone for events that move no money.
+ * enough (see `unknownUntil`), so that the delivery is `gone`. If another delivery of the payment is `gone` already,
+ * the function immediately returns true for events that move no money.
  */
 async function isUnknownForGood(
   { tx, payment }: Locked,
@@ -289,8 +288,8 @@ async function underDeliveryLock<T>(
 }
 
 /**
- * Called after an attempt that did not settle the delivery. Schedules the next attempt, and raises an attention if one
- * is due.
+ * Called after an attempt that did not settle the delivery. Schedules the next attempt, and raises an attention if the
+ * delivery is overdue.
  */
 async function scheduleNextAttempt(
   locked: Locked,
@@ -367,8 +366,8 @@ export async function showOverdue(
 }
 
 /**
- * True if an attention of this delivery can be raised, because the payment has no attention. If the payment waits for
- * this delivery, the result is also true if the payment has a less important attention, which is then replaced.
+ * True if the payment has no attention, so that an attention of this delivery can be raised. Also true if the payment
+ * waits for this delivery and has a less important attention. The new attention then replaces that one.
  */
 export const isShowable = ({ event, payment }: DeliveryRow): boolean =>
   payment.attention === null ||
@@ -391,8 +390,8 @@ async function showFailing(
   const { attention, detail, until } = failing;
   const data = { deliveryId: delivery.id, ...(until && { until: until.toISOString() }) };
   if (payment.attention === attention) {
-    // An operator may have dismissed this attention before it named a deadline. That dismissal does not cover the
-    // deadline.
+    // A new timeline entry records the changed deadline. An operator may have dismissed the attention before it named a
+    // deadline, and `isSeen` must not apply that dismissal to the new deadline.
     if (await hasChangedDeadline(tx, delivery, failing))
       await note(tx, payment.id, 'attention', `${attention}: ${detail}`, now, data);
     return await update(tx, payment.id, { attentionDetail: detail });
@@ -407,8 +406,8 @@ async function showFailing(
 }
 
 /**
- * The attention of a delivery. `until` is the time from which the delivery's order counts as gone, or null if there is
- * no such time.
+ * The attention of a delivery. `until` is the deadline from which the answer "order unknown" settles the delivery as
+ * `gone`. Null if there is no deadline.
  */
 interface Failing {
   readonly attention: Attention;
@@ -449,10 +448,11 @@ async function hasChangedDeadline(
 }
 
 /**
- * True if an operator has seen this attention of the delivery. Any attention except `order_unknown` counts as seen once
- * it was raised. The rule for `order_unknown` is stricter, because money may be refunded at its deadline. If another
- * attention has replaced `order_unknown`, `order_unknown` counts as seen only if an operator dismissed it before the
- * replacement. If the answer sets a deadline, only timeline entries that name a deadline count.
+ * True if this attention of the delivery must not be raised again. For any attention except `order_unknown`, this is
+ * true once the attention was raised. The rule for `order_unknown` is stricter, because money may be refunded at its
+ * deadline. If another attention has replaced `order_unknown`, the result is true only if an operator dismissed
+ * `order_unknown` before the replacement. If the answer sets a deadline, timeline entries that name no deadline are
+ * ignored.
  */
 async function isSeen(tx: LedgerTx, delivery: Delivery, { attention, until }: Failing): Promise<boolean> {
   const ofDelivery = shownOf(delivery);

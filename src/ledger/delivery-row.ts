@@ -34,8 +34,8 @@ export async function holds(tx: LedgerTx, event: Event, payment: Payment): Promi
 
 /**
  * Supersedes the payment's pending deliveries whose event no longer describes the current rows correctly. The stored
- * events do not change. If a delivery attempt is running, its answer is only logged. Call this function in the
- * transaction that changes the rows, before that transaction writes its own events.
+ * events do not change. If a delivery attempt is running, the order service's answer is only logged. Call this function
+ * in the transaction that changes the rows, before that transaction writes its own events.
  */
 export async function supersedePending(tx: LedgerTx, paymentId: string, now: Date): Promise<void> {
   const pending = await tx.delivery.findMany({

@@ -55,7 +55,7 @@ export async function recordDisputes(locked: Locked, answer: ChannelAnswer, now:
 /**
  * Records the channel's report about a dispute, whatever the payment's status. While a dispute is open, the payment has
  * the attention `disputed`. When no dispute is open, the attention that `disputed` has hidden is raised again. The
- * amount of a lost dispute counts as given back to the payer.
+ * amount of a lost dispute is recorded as given back to the payer.
  */
 export async function recordDispute(
   locked: Locked,
@@ -143,7 +143,9 @@ const isLost = ({ receivedCurrency }: Payment, { state, currency }: KeptDispute)
 const isLostOtherwise = ({ receivedCurrency }: Payment, { state, currency }: KeptDispute): boolean =>
   state === 'lost' && receivedCurrency !== null && currency !== receivedCurrency;
 
-/** True if a dispute of the payment is lost. Settling the payment must then record the loss as well. */
+/**
+ * True if a dispute of the payment is lost. The transaction that settles the payment must then also record the loss.
+ */
 export const hasLosses = (payment: Payment): boolean =>
   disputesOf(payment).some(({ state }) => state === 'lost');
 
@@ -158,9 +160,9 @@ export const lossesOf = (payment: Payment, currency: CurrencyCode): number =>
 /**
  * Records the amounts of lost disputes as given back, because the payer keeps that money and nodrop must not refund it
  * again. Each dispute is recorded once. The recorded sum is at most the received amount. A loss replaces a refund that
- * nodrop has not requested from the channel yet. Refunds that the channel has already are counted before losses.
- * Therefore call this function again when such a refund ends without giving money back. The losses of an unsettled
- * payment are recorded when the payment is settled.
+ * nodrop has not requested from the channel yet. Refunds that nodrop has requested take precedence over losses.
+ * Therefore call this function again if a requested refund fails. The losses of an unsettled payment are recorded when
+ * the payment is settled.
  */
 export async function recordLosses(locked: Locked, now: Date): Promise<Payment> {
   let { payment } = locked;
@@ -182,7 +184,10 @@ async function unrecorded(
   return BigInt(amount) - (known._sum.amount ?? 0n);
 }
 
-/** True if too little money is left for all refunds at the channel, because lost disputes took part of the money. */
+/**
+ * True if a lost dispute's amount is not fully recorded yet, because refunds have reserved the money. The channel then
+ * has too little money left for all refunds.
+ */
 export async function losesMore(db: LedgerClient | LedgerTx, payment: Payment): Promise<boolean> {
   if (payment.refundedAmount >= (payment.receivedAmount ?? 0n)) return false;
   for (const dispute of disputesOf(payment).filter((one) => isLost(payment, one)))

@@ -16,14 +16,17 @@ export interface FeedPosition {
    * difference. The id is null before the first event, and in cursors of older releases.
    */
   readonly eventId: string | null;
-  /** Events up to this position were deleted before the reader started. So the reader has not missed these events. */
+  /**
+   * Events up to this position were deleted before the reader started. Therefore the reader has not missed these
+   * events.
+   */
   readonly removedTo: bigint;
 }
 
 /**
  * Reads the merchant's events after the reader's position, oldest first. If the reader has no position, reading begins
- * with the oldest event that is kept. Before the read, events without a position get a position. The function also
- * returns the position of the last event. A merchant's positions become visible in ascending order, so a reader that
+ * with the oldest stored event. First, the function assigns positions to events that have none. It also returns the
+ * position of the last event that it read. A merchant's positions become visible in ascending order, so a reader that
  * continues from the returned position misses no event.
  * @throws Refusal `cursor_expired` if events after the position have been removed (see retention.ts), or if the ledger
  *   was restored to a time before the position. After such a restore, new events can get positions that the reader has
@@ -40,14 +43,13 @@ export async function listEvents(
     orderBy: { seq: 'asc' },
     take: limit,
   });
-  // The event at the reader's position is read after the events that follow it, so that a restore between the two reads
+  // The event at the reader's position is read after the list of newer events, so that a restore between the two reads
   // is detected.
   const reached =
     after === null || after.eventId === null
       ? null
       : await db.event.findUnique({ where: { seq: after.seq }, select: { id: true, merchantId: true } });
-  // The position up to which events were removed is read last. So it includes all events that were removed before the
-  // events were read.
+  // `eventsRemovedTo` is read last, so that it covers every event that was removed before the list was read.
   const { eventsRemovedTo } = await db.merchant.findUniqueOrThrow({
     where: { id: merchantId },
     select: { eventsRemovedTo: true },
@@ -95,14 +97,14 @@ export type DeliveryWithLog = Delivery & {
   readonly log: DeliveryAttempt[];
 };
 
-/** The last 20 delivery attempts are enough to see what is wrong now. */
+/** An operator can see the current problem from the last 20 delivery attempts. */
 const withLog = {
   event: { select: { type: true, version: true } },
   payment: { select: { orderId: true, orderUpdate: true } },
   log: { orderBy: { id: 'desc' as const }, take: 20 },
 };
 
-/** Lists the deliveries of a payment or of a merchant, newest first. Each has its last attempts. */
+/** Lists the deliveries of a payment or of a merchant, newest first. Each delivery includes its last attempts. */
 export async function listDeliveries(
   db: LedgerClient,
   of: { readonly paymentId: string } | { readonly merchantId: string; readonly status?: DeliveryStatus },

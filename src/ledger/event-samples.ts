@@ -31,9 +31,9 @@ export const sampleEvents = (): ReadonlyMap<EventType, EventBody> =>
 
 /**
  * Returns one test event of each type, with its `webhook-id`, for `merchants test-event`. A test event must not change
- * an order. Therefore it is marked as a test, its order and payment do not exist, and its payment pays no order. For
- * this reason the test event `payment.succeeded` contains a fully refunded payment. A real event of this type never
- * contains such a payment. Test events of other types are like the samples.
+ * an order. Therefore it is marked as a test, and its order and payment do not exist. The test event
+ * `payment.succeeded` contains a fully refunded payment, because such a payment pays no order. A real event of this
+ * type never contains one. Test events of other types are like the samples.
  * @param now the time of the events
  */
 export const testEvents = (now: Date): { readonly id: string; readonly body: EventBody }[] =>

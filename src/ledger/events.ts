@@ -11,12 +11,13 @@ export interface NewEvent {
   /** The id of the refund. It is set only in events about a refund. */
   readonly refundId?: string;
   /**
-   * The id of the payment that the event is about. It is set only if the transaction changes another payment of the
-   * same order.
+   * The id of the payment that the event is about, if it is another payment of the order. If the field is absent, the
+   * event is about the payment that the transaction locked.
    */
   readonly paymentId?: string;
   /**
-   * True if the event needs a delivery, false if not. If the field is absent, the merchant's current setting decides.
+   * Whether the event is delivered to the order service. If the field is absent, this depends on the merchant's current
+   * settings.
    */
   readonly mustBeTold?: boolean;
 }
@@ -45,11 +46,11 @@ export function versionAfter(
 }
 
 /**
- * Builds the merchant's event about the transaction's changes of the payment. If the merchant has an order service, the
- * function also builds the event's delivery. The event has no position in the feed yet: see feed-positions.ts. Each
- * event contains the order (`data.order`), and a receiver that applies events by time must end with the order's current
- * state. Therefore the times of an order's events increase in the sequence of their commits, even if the clocks of
- * processes differ.
+ * Builds the event that reports the transaction's changes of the payment to the merchant. If the merchant has an order
+ * service, the function also builds the event's delivery. The event has no position in the feed yet: see
+ * feed-positions.ts. Each event contains the order (`data.order`), and a receiver that applies events by time must end
+ * with the order's current state. Therefore an event of the order that commits later always has a later time, even if
+ * the clocks of processes differ.
  */
 export function eventOf(
   { payment, order, merchant, refund, newestEventAt }: Told,

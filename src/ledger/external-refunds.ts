@@ -55,7 +55,7 @@ export const saysOf = (state: ChannelRefund['state']): string => `The channel li
 
 /**
  * Records that an external refund has given back `given`, in minor units. If this is more than the received money that
- * is not refunded yet, only that money counts.
+ * is not refunded yet, only that money is recorded.
  */
 export async function externalSucceeded(
   locked: Locked,
@@ -82,8 +82,8 @@ export async function externalSucceeded(
 }
 
 /**
- * Raises the attention `channel_reversed` for an applied payment that was refunded at the channel. If the payment has
- * another attention, that attention stays.
+ * Raises the attention `channel_reversed` for a payment that was refunded at the channel after it had paid its order.
+ * If the payment has another attention, that attention stays.
  */
 export async function showReversed(tx: LedgerTx, payment: Payment, now: Date): Promise<Payment> {
   if (!isFree(payment.attention)) return payment;
@@ -106,7 +106,7 @@ export async function showReversed(tx: LedgerTx, payment: Payment, now: Date): P
  * Called when refunds were wrongly recorded as external, because nodrop had inferred them from a sum or a list. Marks
  * these refunds as failed.
  * @param why a sentence such as `It was refund re_...`
- * @returns the payment, and in `freed` the amount that no longer counts as refunded
+ * @returns the payment, and as `freed` the sum of the refunds that had been recorded as succeeded
  */
 export async function failExternals(
   { tx, payment, newEvents }: Locked,
@@ -134,8 +134,9 @@ export async function failExternals(
 export const wasRefund = (refundId: string): string => `It was refund ${refundId}.`;
 
 /**
- * Called when the channel has reported its own id for a refund that nodrop made. A recorded external refund with this
- * id is the same refund, so it is marked as failed. Returns null if no external refund has this id.
+ * Called when the channel has reported its own id for a refund that nodrop made. If an external refund with this id is
+ * on record, it is the same refund. The external record is then marked as failed. Returns null if no external refund
+ * has this id.
  */
 export async function claimExternal(
   locked: Locked,

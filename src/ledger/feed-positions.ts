@@ -16,15 +16,15 @@ import type { LedgerClient } from './client.ts';
  */
 
 /**
- * One transaction selects at most this number of events, and gives positions to them and to the events of the same
- * payments that have lower versions.
+ * The largest number of events that one transaction selects. The transaction assigns positions to these events, and
+ * also to lower versions of the same payments.
  */
 export const POSITIONS_AT_ONCE = 1_000;
 
 /**
  * Assigns feed positions to the merchant's events. The function takes no order's lock, so a reader of the feed does not
  * wait for changes of the merchant's orders.
- * @param before Only events before this time get positions, and events of the same payments that have lower versions.
+ * @param before Only events before this time are selected. Lower versions of the same payments also get positions.
  * @returns the number of events that got a position. If it is at least `POSITIONS_AT_ONCE`, there may be more events.
  */
 export async function givePositions(
@@ -33,7 +33,7 @@ export async function givePositions(
   before: Date | null = null,
 ): Promise<number> {
   return await db.$transaction(async (tx) => {
-    // A separate statement takes the lock. So the next statement's snapshot contains everything that was committed
+    // A separate statement takes the lock. The next statement's snapshot then contains everything that was committed
     // before the lock was taken.
     await tx.$queryRaw`
       SELECT 1 FROM pg_advisory_xact_lock(hashtextextended(${`nodrop-events-${merchantId}`}, 0))`;
@@ -59,7 +59,8 @@ export async function givePositions(
 }
 
 /**
- * In this process, at most one run at a time assigns positions for a merchant. Callers that wait share the next run.
+ * In this process, at most one run at a time assigns positions for a merchant. All callers that arrive during a run
+ * share the next run.
  */
 class Placing {
   #running: Promise<unknown> = Promise.resolve();
@@ -80,7 +81,7 @@ const placings = new WeakMap<LedgerClient, Map<string, Placing>>();
 
 /**
  * Assigns positions to the merchant's committed events, at least to the first 1,000 of them. Concurrent readers of the
- * feed share one check for events without a position. If there are such events, the readers also share one transaction.
+ * feed share one check for events without a position, and one transaction that assigns the positions.
  */
 export async function positionCommitted(db: LedgerClient, merchantId: string): Promise<void> {
   const ofClient = placings.get(db) ?? new Map<string, Placing>();

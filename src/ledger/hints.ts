@@ -13,8 +13,8 @@ const QUERY_DUE_EVERY_MS = 10_000;
 const UNVERIFIED_QUERIES_AT_MOST = 20;
 
 /**
- * The effect of a hint. `tight` starts a tight phase of queries, and `query` starts one query. With `nothing` no query
- * is sent, because another hint was accepted in the last 10 s.
+ * The effect of a hint. `tight` starts a tight phase of queries, and `query` starts one query. `nothing` starts no
+ * query, because another hint was accepted in the last 10 s.
  */
 export type HintEffect = 'tight' | 'query' | 'nothing';
 
@@ -53,8 +53,8 @@ export async function returnHint(db: LedgerClient, paymentId: string, takenAt: D
 }
 
 /**
- * Returns whether a query may be sent now because of an unverified callback that names this payment. Anyone can send
- * such callbacks, so they cause at most 20 queries of a payment.
+ * True if an unverified callback that names this payment may cause a query now. Anyone can send such callbacks, so they
+ * cause at most 20 queries of a payment.
  */
 export async function takeQueryDue(
   db: LedgerClient,
@@ -81,16 +81,15 @@ export async function takeQueryDue(
 }
 
 /**
- * The effect of a notice. `due` means that the channel is queried now. `waits` means that the sweep queries the channel
- * soon. `spent` means that unproven notices cause no more queries of this payment.
+ * The effect of a notice. `due` means that the channel is queried now. `waits` means that the sweep causes a query
+ * soon. `spent` means that unproven notices have used up their queries of this payment, and no query follows.
  */
 export type NoticeEffect = 'due' | 'waits' | 'spent';
 
 /**
- * Records the channel's notice that something happened to the payment, whatever the payment's status. The channel is
- * then queried until it has answered a query that began after the notice. It is queried at most once in 10 s. The
- * notice is durable when this function returns. Therefore the caller may acknowledge the notice, unless the result is
- * `spent`.
+ * Records the channel's notice that something happened to the payment, whatever the payment's status. nodrop then
+ * queries the channel at most once in 10 s, until the channel has answered a query that began after the notice. Unless
+ * the result is `spent`, the notice is stored when this function returns, and the caller may acknowledge it.
  * @param isProven false for a notice that anyone may have sent. Such notices cause at most 20 queries of a payment.
  */
 export async function recordNotice(

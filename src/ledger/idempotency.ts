@@ -3,11 +3,11 @@ import { json, type LedgerClient } from './client.ts';
 /**
  * This file stores which request a merchant's Idempotency-Key belongs to, and the result of that request. While a
  * request runs, it holds a lease on its key. If the process dies, the next identical request gets the key when the
- * lease ends, and the work runs again. Steps that were done already have no second effect (P5). A result is stored when
- * it is definite and its work is durable.
+ * lease ends, and the work runs again. Steps that the first run completed have no second effect (P5). A result is
+ * stored when it is definite and its work is durable.
  */
 
-/** The time of a key's lease. It exceeds the sum of a request's deadlines, so no request runs longer than its lease. */
+/** The duration of a lease. It exceeds the sum of a request's deadlines, so no request runs longer than its lease. */
 const LEASE_MS = 60_000;
 
 export interface KeyedRequest {
@@ -36,7 +36,7 @@ export type KeptResult =
       };
     };
 
-/** The right to run the request of an Idempotency-Key until the time `until`. */
+/** The right to run the request with this Idempotency-Key until the time `until`. */
 export interface Lease {
   readonly merchantId: string;
   readonly key: string;
@@ -67,7 +67,8 @@ export async function claimKey(db: LedgerClient, request: KeyedRequest, now: Dat
   });
   if (inserted.count === 1) return ours;
   const row = await db.idempotencyKey.findUnique({ where: { merchantId_key: { merchantId, key } } });
-  // The key's row was deleted between the two statements. The next request can therefore get the key.
+  // The key's row was deleted between the two statements. The caller repeats the request later, and can then get the
+  // key.
   if (row === null) return { kind: 'in_progress' };
   if (row.route !== route) return { kind: 'reused', route: row.route, fields: [] };
   if (row.requestHash !== requestHash) {
@@ -118,14 +119,14 @@ export async function keepResult(db: LedgerClient, lease: Lease, result: KeptRes
 }
 
 /**
- * Ends the lease of a request that has no definite result. The same request may run again immediately. A different
- * request with this key is still rejected.
+ * Ends the lease of a request that ended without a definite result. The same request may run again immediately. A
+ * different request with this key is still rejected.
  */
 export async function releaseKey(db: LedgerClient, lease: Lease): Promise<void> {
   await db.idempotencyKey.updateMany({ where: held(lease), data: { lockedUntil: null } });
 }
 
-/** Deletes the key of a request that was invalid, so that the key can be used for another request. */
+/** Deletes the key of an invalid request, so that the merchant can use the key for another request. */
 export async function forgetKey(db: LedgerClient, lease: Lease): Promise<void> {
   await db.idempotencyKey.deleteMany({ where: held(lease) });
 }

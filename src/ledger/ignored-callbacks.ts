@@ -13,7 +13,7 @@ const HEAD_BYTES = 4 * 1024;
 const hourOf = (at: Date): Date => new Date(Math.floor(at.getTime() / HOUR_MS) * HOUR_MS);
 
 /**
- * Counts a callback that is not for nodrop, and stores it while the hour's limit is not reached. Repeated callbacks are
+ * Counts a callback that is not for nodrop, and stores it unless the hour's limit is reached. Repeated callbacks are
  * also counted. The caller may acknowledge the callback after this function has returned.
  */
 export async function storeIgnored(
@@ -37,8 +37,8 @@ export async function storeIgnored(
 }
 
 /**
- * Counts a notice about an unknown trade. @returns false if the hour's limit is reached, so that the notice must not be
- * stored
+ * Counts a notice about an unknown trade. @returns true if the notice may be stored, because the hour's limit is not
+ * reached
  */
 export async function mayKeepNotice(db: LedgerClient, accountId: string, now: Date): Promise<boolean> {
   const [counted] = await db.$queryRaw<{ count: number }[]>`

@@ -29,9 +29,9 @@ export async function knownTrade(
 }
 
 /**
- * Does the same as `knownTrade` for a payment with a refund. Refund calls need an existing trade.
- * @throws ChannelError. It is also thrown if a complete listing does not contain the trade, because such a listing says
- *   nothing about the refund.
+ * Returns the trade like `knownTrade`, for a refund of the payment. Refund calls need an existing trade.
+ * @throws ChannelError, also if a complete listing does not contain the trade. Such a listing says nothing about the
+ *   refund.
  */
 export async function tradeOfRefund(...given: Parameters<typeof knownTrade>): Promise<Trade> {
   const trade = await knownTrade(...given);

@@ -18,18 +18,18 @@ import { recordReversal } from './reversed-refunds.ts';
 import type { Payment, Refund } from './rows.ts';
 
 /**
- * This file records the refunds of a trade from the channel's list. The list contains each refund with its own id. So
- * it shows which refunds nodrop made, even while the channel processes one of them. A sum of refunds would not show
- * that. Lists can arrive late, twice, and in any order. Therefore a refund that has failed or was reversed keeps that
- * state.
+ * This file records the refunds of a trade from the channel's list. The list contains each refund with its own id.
+ * Therefore the list shows which refunds nodrop made, even while the channel processes one of them. A sum of refunds
+ * does not show this. Lists can arrive late, twice, and in any order. Therefore a refund that has failed or was
+ * reversed keeps that state.
  */
 
 const isVoid = ({ state }: ChannelRefund): boolean => state === 'failed' || state === 'reversed';
 
 /**
  * Returns the changes of a refund's row after the channel has reported the refund under this number. The number is one
- * of the refund's idempotency keys, perhaps an earlier one. Further queries use this key, and it counts as unspent. If
- * the channel did not report a number, it is undefined and nothing changes.
+ * of the refund's idempotency keys, perhaps an earlier one. Further queries use this key, and the key is no longer
+ * recorded as spent. If the channel reported no number (`undefined`), nothing changes.
  */
 export const underNumber = (outRefundNo: string | undefined) =>
   outRefundNo === undefined ? {} : { attempt: attemptOf(outRefundNo), keySpentAt: null, absentAt: null };
@@ -48,9 +48,10 @@ export function isListedAs(row: Refund, { id, outRefundNo }: ChannelRefund): boo
 
 /**
  * Records a complete list of refunds. For a refund that nodrop made, the function records the channel's id and, after a
- * success, a later failure. Any other refund is recorded once, and each of its later states is recorded once.
+ * success, a later failure. Any other refund and its later states are recorded as external. A repeated list has no
+ * further effect.
  * @param given.isOld true if the list was stored for a while as part of a callback. Such a list may be out of date, so
- *   the function uses only those parts that cannot have changed since the callback.
+ *   the function uses only reports that cannot have changed since the callback.
  * @param given.isExplained true if the caller itself creates missing replacements of refused refunds (oweExplainedLate)
  */
 export async function recordListed(
@@ -71,8 +72,8 @@ export async function recordListed(
   const isSince = ({ settledAt }: Refund) =>
     !given.isOld && settledAt !== null && now.getTime() - settledAt.getTime() >= QUERIES_TAKE_AT_MOST_MS;
   /**
-   * True if a recorded success has become a failure at the channel. If the list may be older than the recorded success,
-   * a failed refund in the list does not count.
+   * True if the list shows that a refund has failed or was reversed after its success. If the list may be older than
+   * the recorded success, the state "failed" in the list is ignored.
    */
   const isReversal = (row: Refund, { state }: ChannelRefund) =>
     row.status === 'succeeded' && (state === 'reversed' || (state === 'failed' && isSince(row)));
@@ -135,8 +136,8 @@ export async function recordListed(
       isFreed = true;
     }
   }
-  // Other refunds may have left too little money to record all losses of disputes. The list may have freed money for
-  // them.
+  // Some losses of disputes may not be recorded yet, because refunds had reserved the money. The list may have freed
+  // money for these losses.
   payment = await recordLosses(at(), now);
   if (unlisted.length > 0 && payment.attention === null && payment.orderUpdate === 'applied')
     payment = await showReversed(tx, payment, now);
@@ -150,7 +151,10 @@ export async function recordListed(
 const isIn = (adopted: ReadonlyMap<string, Refund>, row: Refund): boolean =>
   [...adopted.values()].includes(row);
 
-/** The list's entry for an open refund of nodrop. It is null if no entry of the refund can still give money back. */
+/**
+ * The list's entry for an open refund of nodrop. It is null if the list has no entry of the refund, or only failed
+ * entries.
+ */
 export function listedOf(row: Refund, list: readonly ChannelRefund[]): ChannelRefund | null {
   const entries = list.filter((entry) => isListedAs(row, entry));
   return (

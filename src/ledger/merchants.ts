@@ -10,7 +10,7 @@ import type { ChannelAccount, Merchant, SigningSecret } from './rows.ts';
 
 export type Role = 'merchant' | 'operator';
 
-/** The merchant and the role that an authenticated request has. */
+/** The merchant and the role of an authenticated request. */
 export interface Caller {
   readonly merchantId: string;
   readonly role: Role;
@@ -101,8 +101,8 @@ export async function setMerchant(
 }
 
 /**
- * Creates a new signing secret, which becomes the merchant's current secret. Every older secret signs for at most
- * `oldValidMs` from now.
+ * Creates a new signing secret, which becomes the merchant's current secret. Events are signed with each older secret
+ * for at most `oldValidMs` from now.
  * @returns null if no merchant has this name.
  */
 export async function rotateSecret(
@@ -178,7 +178,8 @@ export async function findOrderService(
     try {
       return [openSecret(nodropSecret, merchantId, ciphertext)];
     } catch (error) {
-      // An older secret that cannot be read is skipped. So one new secret is enough after a change of NODROP_SECRET.
+      // An older secret that cannot be read is skipped. Therefore one new secret is enough after a change of
+      // NODROP_SECRET.
       if (expiresAt !== null) return [];
       throw error;
     }

@@ -51,8 +51,8 @@ export interface NewPayment {
   readonly metadata: Readonly<Record<string, string>> | undefined;
   readonly expiresInMs: number;
   /**
-   * True if the payer, `returnUrl` and metadata were copied from an earlier attempt. A live attempt then keeps its own
-   * values.
+   * True if the payer, `returnUrl` and metadata were copied from an earlier attempt. If the request returns a live
+   * attempt, that attempt then keeps its own values.
    */
   readonly isInherited?: boolean;
   /**
@@ -69,8 +69,8 @@ export interface NewPayment {
 }
 
 /**
- * Thrown if the order has live attempts and none of them can be returned. The channel must be queried about these
- * attempts before a new attempt is made.
+ * Thrown if the order has live attempts and none of them can be returned. The caller must query the channel about these
+ * attempts before it makes a new attempt.
  */
 export class UnaskedAttempts extends Error {
   override readonly name = 'UnaskedAttempts';
@@ -98,7 +98,8 @@ export async function createOrder(
 }
 
 /**
- * The content of the order is compared under the order's lock. So the order cannot change before the caller uses it.
+ * The content of the order is compared under the order's lock. Therefore the order cannot change before the caller uses
+ * it.
  */
 async function insertOrder(
   tx: LedgerTx,
@@ -106,8 +107,7 @@ async function insertOrder(
   given: NewOrder,
   now: Date,
 ): Promise<{ order: Order; created: boolean }> {
-  // An INSERT that fails would undo everything that the transaction did before. Therefore this statement skips an
-  // existing order.
+  // A failed INSERT would roll back the whole transaction. Therefore this statement skips an existing order.
   const inserted = await tx.order.createMany({
     data: {
       merchantId,
@@ -297,19 +297,18 @@ export async function insertPayment(
       return { payment: made, created: true };
     });
   } catch (error) {
-    // The new payment can be refused because an earlier payment of the order is still ending. Even in that case the
-    // missing fields of a recovered order are set.
+    // The request may be refused because an earlier payment of the order is still ending. The missing fields of a
+    // recovered order are set even if the request is refused.
     if ((error instanceof Refusal || error instanceof UnaskedAttempts) && 'amount' in order) {
       const there = await db.order.findUnique({ where: { merchantId_id: { merchantId, id: order.id } } });
-      // If this step fails, for example with TooBusy, the next request sets the fields. The caller gets the refusal in
-      // either case.
+      // If this fails, for example with TooBusy, the next request sets the fields. The caller gets the refusal anyway.
       if (there !== null && isUnfilled(there))
         await visibleTransaction(db, merchantId, order.id, (tx) =>
           fillRecovered(tx, merchantId, order),
         ).catch(() => undefined);
     }
-    // Two attempts for one order cannot conflict while the order is locked. If they conflict anyway, the unique index
-    // has prevented a second payment.
+    // The order's lock should prevent two conflicting attempts. If they conflict anyway, the unique index has prevented
+    // the second payment.
     if (!isConstraintViolation(error)) throw error;
     if (given.adopt !== undefined) {
       const taken = `Trade ${given.adopt.reference} was adopted for another order at the same moment.`;
@@ -357,9 +356,7 @@ async function readForAttempt(
   };
 }
 
-/**
- * Selects the account for new trades. It is the account that the request names, or else the merchant's default account.
- */
+/** Selects the account for new trades: the account that the request names, or else the merchant's default account. */
 const accountFor = (merchantId: string, { channel, account, mode }: NewPayment) => Prisma.sql`
   SELECT id, name FROM channel_accounts
   WHERE merchant_id = ${merchantId} AND channel = ${channel} AND disabled_at IS NULL

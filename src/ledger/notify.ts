@@ -3,18 +3,18 @@ import { transaction } from './transaction-limits.ts';
 
 /**
  * This file notifies waiting requests (src/api/changes.ts) of a change after its commit. A transaction that uses
- * PostgreSQL's NOTIFY holds a lock of the whole server while it commits, including the flush to disk. Therefore a
- * transaction that moves money never uses NOTIFY. If a process dies before it notifies, a waiting request sees the
- * change at its next periodic read.
+ * PostgreSQL's NOTIFY holds a server-wide lock during its commit, including the flush to disk. Therefore a transaction
+ * that moves money never uses NOTIFY. If a process dies before it notifies, a waiting request sees the change at its
+ * next periodic read.
  */
 
-/** After a commit, the caller waits at most this time for the notification to be sent. */
+/** After a commit, the caller waits at most this time until the notification is sent. */
 const NOTIFY_WITHIN_MS = 500;
 
 /**
- * While this number of notifications is being sent, further notifications are dropped. So a slow database keeps its
- * connections for transactions. The number is twice the number of connections. Each notification belongs to a
- * transaction that has a slot, so no notification is dropped while the database keeps up.
+ * While this number of notifications is being sent, further notifications are dropped, so that a slow database keeps
+ * its connections for transactions. The number is twice the number of connections. Each notification belongs to a
+ * transaction that has a slot, so no notification is dropped while the database is fast enough.
  */
 const NOTIFICATIONS_AT_ONCE = 40;
 
@@ -63,7 +63,7 @@ function track(db: LedgerClient, sending: Promise<void>): Promise<void> {
   return sending.finally(() => ofClient.delete(sending));
 }
 
-/** Waits until all notifications that are being sent have ended. Call this function before the client is closed. */
+/** Waits for the notifications that are being sent. Call this function before you close the client. */
 export async function notificationsSent(db: LedgerClient): Promise<void> {
   await Promise.all(underWay.get(db) ?? []);
 }
@@ -79,7 +79,7 @@ async function waitAtMost(ms: number, work: Promise<void>): Promise<void> {
 
 /**
  * Wraps the transaction so that the models that it writes are added to `written`. Writes by raw SQL or by `upsert` are
- * not detected. Their callers add the models to `written`.
+ * not detected. The code that makes such writes must add the models to `written`.
  */
 function watched(tx: LedgerTx, written: Set<VisibleModel>): LedgerTx {
   return new Proxy(tx, {
@@ -114,7 +114,7 @@ export async function notifyWaiters(
   orderId: string,
   hasEvents: boolean,
 ): Promise<void> {
-  // This setting applies only to this statement, which is its own transaction.
+  // `synchronous_commit` is off only for this statement, because the statement is its own transaction.
   await db.$executeRaw`
     SELECT pg_notify('nodrop', key)
     FROM set_config('synchronous_commit', 'off', true), (

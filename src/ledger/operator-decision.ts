@@ -28,11 +28,11 @@ export type Resolution = (typeof RESOLUTIONS)[number];
 export interface Resolved {
   readonly payment: Payment;
   /**
-   * All refunds that the decision causes, both of this payment and of other payments. The caller starts their
+   * All refunds that the decision causes, of this payment and of other payments. The caller starts the refunds'
    * workflows.
    */
   readonly refunds: readonly (Refund & { readonly payment: Payment })[];
-  /** The order's other live attempts, which must be cancelled. The caller signals their workflows. */
+  /** The order's other live attempts, which must be cancelled. The caller signals the attempts' workflows. */
   readonly cancelled: readonly Payment[];
 }
 
@@ -41,12 +41,12 @@ export interface Resolved {
  * - `accept`: the payment's remaining money pays the order, although the money is late or has another amount. If money
  *   of the order's other payments waits for a decision, that money is refunded. If the order service has not agreed
  *   yet, the operator's decision replaces the order service's agreement.
- * - `refund`: refunds all that is left of the payment, even if the channel has refused the refund that was due.
+ * - `refund`: refunds the payment's remaining money, even if the channel has refused an earlier refund of it.
  * - `retry`: repeats the work that failed. The caller wakes the workflows that do this work. If the channel has refused
  *   a due refund, a new refund is made.
- * - `dismiss`: removes the attention and changes nothing else. It is not allowed while a refund is due. If the channel
- *   does not report how much was refunded, `dismiss` records that all of the money was refunded.
- * @throws Refusal `payment_not_found`, or `not_resolvable` if the payment has nothing that this action can decide.
+ * - `dismiss`: removes the attention. It is not allowed while a refund is due. If the channel does not report how much
+ *   was refunded, `dismiss` also records that all of the money was refunded.
+ * @throws Refusal `payment_not_found`, or `not_resolvable` if the action cannot be applied to the payment.
  */
 export async function resolvePayment(
   db: LedgerClient,
@@ -135,7 +135,7 @@ async function accept(locked: Work, now: Date): Promise<Resolved> {
   await requireUndecided(locked);
   const { tx, order, payment, newEvents, around } = locked;
   const { merchantId, id: paymentId } = payment;
-  // The order service answered that the order is gone. An operator who accepts the money anyway overrules that answer.
+  // True if the order service answered that the order is gone. The operator's decision then overrules that answer.
   const isDecided = order.paidPaymentId === paymentId;
   if (!isDecided && order.status !== 'unpaid' && order.status !== 'paying') {
     throw new Refusal('not_resolvable', `Order ${order.id} is ${order.status}: it accepts no more money.`);
@@ -145,8 +145,7 @@ async function accept(locked: Work, now: Date): Promise<Resolved> {
   // The payment is updated before its order. A database check allows the payment's amount to differ from the order's
   // amount only if an operator has settled the payment.
   const accepted = await update(tx, paymentId, {
-    // The operator's decision clears the attention that waited for the decision. The attention of an open dispute
-    // stays.
+    // The decision clears the payment's attention, but not the attention of an open dispute.
     ...(payment.attention === 'disputed' ? HIDES_NOTHING : SEEN),
     orderUpdate: isPending ? 'pending' : 'applied',
     orderUpdatedAt: isPending ? null : now,

@@ -45,9 +45,9 @@ export interface Work extends Locked {
 
 /**
  * Runs one transaction under the row lock of the payment's order. After the lock is taken, a separate statement reads
- * all rows. The statement that takes the lock cannot do this, because it sees the rows as they were before it waited.
- * At the end, pending events that are no longer true are superseded, and the merchant's new events are written. After
- * the commit, waiting requests are notified of changes that they can see.
+ * all rows. The statement that takes the lock would read the rows as they were before it waited for the lock. At the
+ * end, pending events that are no longer true are superseded, and the merchant's new events are written. After the
+ * commit, waiting requests are notified of changes that they can see.
  * @param mayWait true if the transaction may wait for a slot, see `withinLimits`.
  * @throws TooBusy, and Prisma's P2025 if the payment does not exist.
  */
@@ -191,7 +191,8 @@ const NONE = { attention: null, attentionSince: null, attentionDetail: null };
 const NONE_HIDDEN = { hiddenAttention: null, hiddenAttentionSince: null, hiddenAttentionDetail: null };
 
 /**
- * Clears the payment's attention, raised or hidden, if one of the given occasions clears an attention of this kind.
+ * Clears the payment's raised attention and its hidden attention, each if one of the given occasions clears an
+ * attention of its kind.
  */
 export const cleared = (
   { attention, hiddenAttention }: Pick<Payment, 'attention' | 'hiddenAttention'>,

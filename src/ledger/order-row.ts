@@ -8,7 +8,7 @@ import type { Merchant, Order, Payment } from './rows.ts';
 import { note } from './timeline.ts';
 
 /**
- * The embedded order service. Each of its orders is a row of nodrop's database. The lock on this row serializes
+ * The embedded order service. It stores each order as a row of nodrop's database. The lock on this row serializes
  * everything that can pay the order.
  */
 
@@ -45,7 +45,9 @@ export function payOrder(
   return { decision, changes: { status: 'succeeded', paidPaymentId: payment.id, paidAt } };
 }
 
-/** Returns a paid order's other payment attempts, which must end. The caller signals their workflows. */
+/**
+ * Selects the live payments among a paid order's other payments. They must end, so the caller signals their workflows.
+ */
 export const othersToCancel = (others: readonly Payment[]): Payment[] =>
   others.filter(({ status }) => isLive(status));
 
@@ -64,9 +66,9 @@ export async function cancelOthers(
 }
 
 /**
- * Sets the status of an unpaid order after its last payment has ended. A payment that has unsettled money or waits
- * for a decision counts as not ended. The status is `cancelled` if the order's cancellation was requested, `closed`
- * if the order has expired, and otherwise `unpaid`.
+ * Sets the status of an unpaid order after its last payment has ended. The status does not change while a payment has
+ * unsettled money or waits for a decision. The status is `cancelled` if the order's cancellation was requested,
+ * `closed` if the order has expired, and otherwise `unpaid`.
  */
 export async function releaseOrder(tx: LedgerTx, order: Order, now: Date): Promise<OrderStatus> {
   const { merchantId, id, status } = order;
@@ -78,8 +80,7 @@ export async function releaseOrder(tx: LedgerTx, order: Order, now: Date): Promi
       OR: [
         { status: { in: ['created', 'paying'] } },
         { orderUpdate: { in: ['pending', 'review'] } },
-        // The order's status does not change while an ended payment has unsettled money. Settling that money decides
-        // about the order, and this function is called again.
+        // An ended payment can still have unsettled money. When that money is settled, this function is called again.
         UNSETTLED_MONEY,
       ],
     },

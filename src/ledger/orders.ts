@@ -5,15 +5,15 @@ import { lockOrder, releaseOrder } from './order-row.ts';
 import type { Order, Payment } from './rows.ts';
 import { note } from './timeline.ts';
 
-/** Functions that end orders that were not paid. */
+/** This file ends orders that were not paid. */
 
 const FAILED_REST_MS = 5 * 60_000;
 const HELD_REST_MS = 3_600_000;
 
 /**
- * Records the request to cancel an order. The order then accepts no new attempt, and cancellation of its live
- * payments is requested. The order is cancelled once none of its payments is live. If money arrives earlier, the
- * money still pays the order, because the channel's answer decides.
+ * Records the request to cancel an order. The order then accepts no new attempt, and cancellation of its live payments
+ * is requested. The order is cancelled once none of its payments is live. If money arrives before that, the money still
+ * pays the order, because the channel's answer decides.
  * @returns the order, and the live payments whose workflows the caller signals.
  * @throws Refusal `order_not_found`, `order_already_paid`.
  */
@@ -83,15 +83,15 @@ export async function releaseEndingOrder(
       where: { merchantId_id: { merchantId, id } },
       data: { nextSweepAt: new Date(now.getTime() + ms) },
     });
-  // The order's next check is postponed before the order is ended. So an order that cannot be ended comes after all
-  // other orders in the next batch.
+  // The order's next check is postponed first. If ending the order throws, the next batch then begins with other
+  // orders.
   await lookAgain(db, FAILED_REST_MS);
   return await visibleTransaction(db, merchantId, id, async (tx) => {
     const order = await lockOrder(tx, merchantId, id);
     if (order === null) return false;
     if ((await releaseOrder(tx, order, now)) !== order.status) return true;
-    // If an order could not end, its next check is postponed for longer. Otherwise orders whose money waits for a
-    // decision would fill every batch.
+    // An order that still cannot end is postponed for longer. Otherwise orders whose money waits for a decision would
+    // fill every batch.
     await lookAgain(tx, HELD_REST_MS);
     return false;
   });

@@ -38,7 +38,7 @@ import { findReceived, tradeOf } from './trade-of-payment.ts';
 import type { OwnedPayment } from './transaction-limits.ts';
 
 /**
- * All changes of a payment. Each change is one transaction under the order's row lock and depends on the payment's
+ * This file changes payments. Each change is one transaction under the order's row lock and depends on the payment's
  * current state. Therefore a change that is repeated, or that runs late, has no effect (P5).
  */
 
@@ -58,9 +58,8 @@ export async function loadPayment(db: LedgerClient, paymentId: string, now: Date
 }
 
 /**
- * Records that the trade is about to be requested from the channel, and returns the payment. The same statement
- * writes the record and reads the payment, so that a create needs no additional statement. The record is written only
- * if the trade may be requested now.
+ * Records that the trade is about to be requested from the channel, and returns the payment. One statement does both,
+ * so that a create needs no additional statement. The record is written only if the trade may be requested now.
  * @returns the payment, and whether this is the first request. Before the first request the channel cannot have a
  *   trade.
  * @throws Prisma's P2025 if the payment does not exist.
@@ -80,11 +79,12 @@ export async function askForTrade(
     SELECT COALESCE((SELECT to_jsonb(asked) FROM asked), to_jsonb(payments)) AS payment,
       EXISTS (SELECT FROM asked) AS "isFirst"
     FROM payments WHERE id = ${paymentId}`;
-  // This is the row as the statement wrote it. It can include changes of a transaction for which the statement
-  // waited.
+  // If the statement has written the row, this is the row as it was written. It includes the changes of transactions
+  // that the statement waited for.
   const payment = read && readRow(PAYMENTS, read.payment);
   if (payment !== undefined && read?.isFirst === true) return { payment, isFirst: true };
-  // If a concurrent request for the same trade was recorded first, the row may have to be read again.
+  // If a concurrent request for the trade was recorded first, the row that was read can be out of date. It is then read
+  // again.
   const isRead = payment !== undefined && payment.createAskedAt !== null;
   return {
     payment: isRead ? payment : await db.payment.findUniqueOrThrow({ where: { id: paymentId } }),
@@ -92,7 +92,7 @@ export async function askForTrade(
   };
 }
 
-/** Returns the columns that hold the channel's reference of a trade and the data of that reference. */
+/** Returns the columns that store the channel's reference of a trade, and the reference's data. */
 const columnsOf = ({ id, data }: TradeReference) => ({
   reference: id,
   referenceData: (data ?? null) as Payment['referenceData'],
@@ -111,8 +111,8 @@ export async function recordCreated(
   reference?: TradeReference,
 ): Promise<PaymentSnapshot> {
   return await underOrderLock(db, of, now, async ({ order, payment, write }) => {
-    // If the row already has the channel's reference of the trade, the reference stays, because calls to the channel
-    // use it.
+    // If the row already has a reference of the trade, this reference is not replaced, because calls to the channel use
+    // it.
     const found = payment.reference === null && reference !== undefined ? columnsOf(reference) : undefined;
     if (!isLive(payment.status)) {
       return toSnapshot(found === undefined ? payment : write({ payment: found }).payment, now);
@@ -141,7 +141,7 @@ export async function recordCreated(
 
 /**
  * Stores the channel's reference of the trade, if the reference became known only after the trade was created. A stored
- * reference stays.
+ * reference is not replaced.
  * @returns the stored reference
  */
 export async function recordReference(
@@ -266,8 +266,8 @@ export async function recordRefusal(
 
 /**
  * Records the channel's answer before nodrop acts on it, so that the answer is not lost with the activity that got it.
- * A definite answer stays. If it reports money, only an answer with a larger refunded amount replaces it. A definite
- * answer without money ends a live payment in the same transaction.
+ * A definite answer is not replaced, with one exception: if it reports money, an answer with a larger refunded amount
+ * replaces it. A definite answer without money ends a live payment in the same transaction.
  * @param noticed the payment's `noticedAt`, read before the channel was queried. The answer covers all notices up to
  *   that time
  */
@@ -283,16 +283,16 @@ export async function recordAnswer(
     const { tx, payment } = locked;
     const known = recordedAnswer(payment);
     const newAnswer = isNewAnswer(payment.status, known, answer) ? answer : null;
-    // A payment ends only after a query and a close. The query alone does not end the payment, so the attention is not
-    // cleared here.
+    // A payment ends only after a query and a close. The query before a close is only the first half, so it does not
+    // clear the attention.
     const isHalf = by === 'close' && (answer.state === 'unpaid' || answer.state === 'unknown_trade');
     const occasions: Occasion[] = [
       ...(isHalf ? [] : (['answered'] as const)),
       ...(answer.state === 'unknown_trade' ? [] : (['trade_known'] as const)),
       ...(answer.state === 'processing' ? [] : (['decided'] as const)),
     ];
-    // The first answer after the alarm time raises the attention. Later answers do not, so that a dismissed attention
-    // is not raised again.
+    // The first answer after the alarm time raises the attention. Later answers do not raise it again, because an
+    // operator may have dismissed it.
     const isFirst = (payment.channelAnsweredAt?.getTime() ?? 0) < undecidedAlarm(payment);
     const alarmed =
       isUndecidedTooLong(payment, answer, now) &&
@@ -302,8 +302,8 @@ export async function recordAnswer(
     const recorded = await update(tx, paymentId, {
       ...(await takeAnswer(tx, payment, answer.state, now)),
       channelErrorSince: null,
-      // A notice that arrived after the query began stays open, because its cause may have happened after this
-      // answer.
+      // A notice that arrived after the query began is not cleared, because this answer may be older than the change
+      // that caused the notice.
       ...(noticed !== null && payment.noticedAt?.getTime() === noticed.getTime() ? { noticedAt: null } : {}),
       ...cleared(payment, ...occasions),
       ...clearedOnceAccepted(payment),
@@ -369,8 +369,8 @@ export async function recordSilence(
 }
 
 /**
- * A payment that was refunded in full counts as `refunded`, even if the channel says `paid`, because it must not pay
- * the order.
+ * Changes the answer `paid` to `refunded` if all of the money was refunded, because the payment must then not pay the
+ * order.
  */
 const asRefundedIfAllBack = <Answer extends PaidAnswer>(answer: Answer): Answer => ({
   ...answer,
@@ -388,8 +388,7 @@ const EVENT_OF = {
  * payment `succeeded` and decides about the order. It takes the amount from the recorded answer, which came from a
  * verified callback, a query or a close.
  * @returns the payment, the order's other live payments that must be cancelled, and the due refund that must be
- *   started. A repeated call returns the same payments and refund. Also returns whether deliveries of the order may
- *   have to be started.
+ *   started. A repeated call returns them again. `mayTell` is true if deliveries for the order may have to be started.
  * @param mayWait true if the transaction may wait for a slot, see `withinLimits`.
  */
 export async function settlePayment(
@@ -406,8 +405,8 @@ export async function settlePayment(
     const answer = said === null ? null : asRefundedIfAllBack(await asExplained(tx, payment, said));
     const from = payment.status;
     if (said === null || answer === null || !canPaymentGo(from, 'succeeded')) {
-      // An earlier call has settled the payment. The process of that call may have died before it signalled the
-      // order's other payments. Therefore this call returns them again.
+      // If an earlier call has settled the payment, its process may have died before it signalled the order's other
+      // payments. Therefore this call returns those payments again.
       const cancelled =
         payment.orderUpdate === 'applied' || payment.orderUpdate === 'pending'
           ? othersToCancel(others).filter(({ cancelRequestedAt }) => cancelRequestedAt !== null)
@@ -427,11 +426,11 @@ export async function settlePayment(
     const { decision, changes } = isAnothers ? notTwice(paid) : paid;
     const mustBeTold = merchant.orderServiceUrl !== null;
     const isApplied = decision.orderUpdate === 'applied';
-    // The order's row decides first. With an HTTP order service, that service has the final decision.
+    // The order's row decides first. If the merchant has an HTTP order service, that service makes the final decision.
     const isPending = isApplied && mustBeTold;
     const orderUpdate = isPending ? 'pending' : decision.orderUpdate;
     // The code above can replace the state in the channel's answer. If the new state differs from the payment's last
-    // recorded state, it counts as a different answer of the channel.
+    // recorded state, it is recorded like a different answer of the channel.
     const taken =
       answer.state === payment.channelState
         ? { changes: {}, notes: [] }
@@ -475,8 +474,8 @@ export async function settlePayment(
     const toCancel = isApplied ? othersToCancel(others) : [];
     const toGiveBack = isApplied ? othersToGiveBack(order, others) : [];
     const isAlone = toCancel.length === 0 && toGiveBack.length === 0 && !hasLosses(payment);
-    // If the money pays the order, none of it was refunded or lost, and no other payment of the order is affected,
-    // nothing is left to do.
+    // Nothing is left to do if the money pays the order, none of it was refunded or lost, and no other payment of the
+    // order is affected.
     if (isApplied && isAlone && !reportsRefunds(said)) {
       const snapshot = toSnapshot(settled.payment, now);
       return { snapshot, cancelled: [], refund: null, mayTell: hasPendingDelivery || mustBeTold };
@@ -501,11 +500,11 @@ export async function settlePayment(
 }
 
 /**
- * Prevents the money of one trade from paying two orders. If two channel accounts can see the trade, it can be
- * adopted at each account. Only adopted payments need this check, because a trade that nodrop created belongs to one
- * payment. The lock is held until the commit. Therefore, if two payments settle at the same time, the second payment
- * sees the money of the first.
- * @returns whether another payment of the channel has received the money with this `channelPaymentId`
+ * Makes sure that the money of one trade does not pay two orders. If two channel accounts can see a trade, the trade
+ * can be adopted at each account. Only adopted payments need this check, because a trade that nodrop created belongs to
+ * one payment. The lock is held until the commit. Therefore, if two payments settle at the same time, the second
+ * payment sees the money of the first.
+ * @returns true if another payment at this channel has received the money with this `channelPaymentId`
  */
 async function hasPaidByAnother(
   tx: LedgerTx,
@@ -519,8 +518,8 @@ async function hasPaidByAnother(
 }
 
 /**
- * Returns the decision about money that another payment has received already. Such money does not change the order,
- * and an operator has to look at the two payments.
+ * Returns the decision about money that another payment has already received. Such money does not change the order, and
+ * an operator must decide about the two payments.
  */
 function notTwice(paid: ReturnType<typeof payOrder>): ReturnType<typeof payOrder> {
   const { decision } = paid;
@@ -539,8 +538,8 @@ function notTwice(paid: ReturnType<typeof payOrder>): ReturnType<typeof payOrder
 }
 
 /**
- * Ends a payment that received no money, and frees its order. Has no effect if the payment is no longer live, or if the
- * recorded answer says that money was received.
+ * Ends a payment that received no money, and updates its order's status. The function has no effect if the payment is
+ * no longer live, or if the recorded answer reports money.
  */
 export async function endPayment(
   db: LedgerClient,

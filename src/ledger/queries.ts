@@ -8,15 +8,18 @@ import { ORDERS, PAYMENTS, type RawRow, REFUNDS, readRow, rowsOf } from './raw-r
 import type { Order, Payment, Refund, TimelineEntry } from './rows.ts';
 
 /**
- * The API's queries of the ledger. Every list is newest first. The next page begins after the time and id of the last
- * row, so that new rows do not shift pages.
+ * This file reads the ledger for the API. Every list is newest first. The next page begins after the time and id of the
+ * last row, so that new rows do not shift pages.
  */
 
 /** A payment with its automatic refund, if one is due. */
 export type PaymentWithRefund = Payment & { readonly owedRefund: Refund | null };
 export type OrderWithPayments = Order & { readonly payments: readonly PaymentWithRefund[] };
 
-/** Only payments in conflict have a due refund. For other payments this function sends no database statement. */
+/**
+ * Adds the due refunds to the payments. Only payments in conflict have one. Without such payments, no database
+ * statement is sent.
+ */
 async function withRefunds(db: LedgerClient, payments: readonly Payment[]): Promise<PaymentWithRefund[]> {
   const ids = payments.filter(({ orderUpdate }) => orderUpdate === 'conflict').map(({ id }) => id);
   const refunds =
@@ -27,8 +30,8 @@ async function withRefunds(db: LedgerClient, payments: readonly Payment[]): Prom
 }
 
 /**
- * @param refunds the refunds of these payments, oldest first. The newest automatic refund counts, because earlier
- *   automatic refunds were refused.
+ * @param refunds the refunds of these payments, oldest first. The newest automatic refund of a payment is used, because
+ *   the earlier ones were refused.
  */
 function withOwed(payments: readonly Payment[], refunds: readonly Refund[]): PaymentWithRefund[] {
   const owed = new Map(
@@ -52,7 +55,10 @@ export interface Page {
 
 export const NEWEST_FIRST = [{ createdAt: 'desc' as const }, { id: 'desc' as const }];
 
-/** The condition on `createdAt` follows from the `OR`. It is added so that the index scan starts at the right row. */
+/**
+ * The `OR` alone already implies the condition on `createdAt`. The condition lets the index scan start at the right
+ * row.
+ */
 export const beyond = (after: Place | undefined) =>
   after === undefined
     ? {}
@@ -186,7 +192,7 @@ export async function getPayment(db: LedgerClient, paymentId: string): Promise<P
   return payment;
 }
 
-/** A payment with everything that decides which alternatives its payer has. */
+/** A payment with all data that decides which alternatives nodrop offers to its payer. */
 export type PaymentOfPayer = PaymentWithRefund & {
   readonly order: OrderWithPayments;
   /** The channels at which the merchant has an enabled default account, in alphabetical order. */
@@ -290,9 +296,8 @@ export interface WantedAccount {
 const usable = ({ mode }: WantedAccount) => ({ disabledAt: null, ...(mode === undefined ? {} : { mode }) });
 
 /**
- * Makes the refusal for a requested account that accepts no payments of the merchant. The code is `unknown_account`
- * if the merchant has usable accounts at the channel, and otherwise `unknown_channel`. The refusal lists the usable
- * accounts.
+ * Makes the refusal for a request that names an account which accepts no payments. The code is `unknown_account` if the
+ * merchant has usable accounts at the channel, and otherwise `unknown_channel`. The refusal lists the usable accounts.
  * @param isChannelKnown false if this deployment does not have the channel
  */
 export async function unknownAccount(
@@ -322,7 +327,7 @@ export async function unknownAccount(
 }
 
 /**
- * Makes the refusal for a requested channel through which the merchant cannot be paid.
+ * Makes the refusal for a request that names a channel where the merchant has no account that accepts payments.
  * @param accounts the merchant's accounts that accept payments
  */
 function unknownChannel(channel: string, accounts: readonly { readonly channel: string }[]): Refusal {

@@ -4,8 +4,8 @@ import type { Callback, Order, Payment, Refund } from './rows.ts';
 import type { Note } from './timeline.ts';
 
 /**
- * Converts a row that PostgreSQL returns as JSON (`to_jsonb`) into a type of rows.ts, and converts a row or its
- * changes into SQL. No other module does this.
+ * Converts a row that PostgreSQL returns as JSON (`to_jsonb`) into a type of rows.ts, and converts a row or its changes
+ * into SQL. No other module makes such conversions.
  */
 
 /**
@@ -179,7 +179,7 @@ export function notesOf(source: Prisma.Sql, notes: readonly Note[]): Prisma.Sql 
     ORDER BY note.place`;
 }
 
-/** Takes the order's lock. The rows on which a decision depends must be read by a later statement. */
+/** Takes the order's lock. A decision must read its rows with a later statement. */
 export async function takeOrderLock(tx: LedgerTx, merchantId: string, orderId: string): Promise<void> {
   await tx.$queryRaw`SELECT 1 FROM orders WHERE merchant_id = ${merchantId} AND id = ${orderId} FOR UPDATE`;
 }

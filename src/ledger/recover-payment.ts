@@ -8,8 +8,8 @@ import type { ChannelAccount, Order, Payment } from './rows.ts';
 import { note } from './timeline.ts';
 
 /**
- * Restores rows from the input of their workflows. The rows were lost with a lost commit, or because an older backup
- * was restored.
+ * Restores rows from the input of their workflows. The rows were lost because a commit was lost or an older backup was
+ * restored.
  */
 
 /** The row cannot be restored in the current state. The message is a sentence for the operator. */
@@ -20,8 +20,8 @@ export class NotRecoverable extends Error {
 /**
  * Restores a lost payment. If the payment's order is also lost, restores the order. The restored payment is `paying`
  * with cancellation requested, and has no next action. Therefore its workflow queries the channel. If the payment is
- * paid, it is settled. Otherwise it is closed. Payment and order get `recoveredAt`. Callbacks that arrived while the
- * payment's row was missing are matched. If the payment exists, nothing changes.
+ * paid, it is settled. Otherwise it is closed. Payment and order get `recoveredAt`. Stored callbacks that arrived while
+ * the row was missing are matched to the payment. If the payment exists, nothing changes.
  * @throws NotRecoverable, TooBusy
  */
 export async function recoverPayment(
@@ -110,9 +110,9 @@ async function write(
 }
 
 /**
- * If a lost order's amount is known only from its payment attempts, the newest attempt's amount is used. The order's
- * amount may have been changed between two attempts. If the amount was changed after the newest attempt, the merchant
- * has to change it again.
+ * True if this is the newest attempt of a lost order, so that its amount becomes the order's amount. The order's amount
+ * may have been changed between two attempts. If it was changed after the newest attempt, the merchant has to change it
+ * again.
  */
 async function isNewestOfLost(tx: LedgerTx, order: Order, createdAt: Date): Promise<boolean> {
   const { merchantId, id: orderId, status } = order;

@@ -5,9 +5,9 @@ import type { Callback, Payment, Refund } from './rows.ts';
 import { isWatchedLate } from './sweep.ts';
 
 /**
- * Lists from the ledger which workflows must run in Temporal. Pages follow the rows' ids, so that rows inserted
- * meanwhile do not shift pages. A page is limited by the number of rows read. Finished rows are included in that
- * number, so that many finished rows do not make a page slow.
+ * Lists the ledger's rows whose workflows must run in Temporal. Pages follow the rows' ids, so that rows inserted
+ * meanwhile do not shift pages. The limit of a page is a number of rows that are read, finished or unfinished.
+ * Therefore many finished rows do not make a page slow.
  */
 
 const LOOKED_AT = 5_000;

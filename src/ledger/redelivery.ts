@@ -13,9 +13,10 @@ import { transaction } from './transaction-limits.ts';
 
 /**
  * Redelivery sends events before their scheduled time, or once more after their delivery was settled. The merchant's
- * row records whether the order service answers. The first answered call after a failure makes a redelivery due, in the
- * same transaction that records the answer. The workflow `redelivery/{merchantId}` then delivers the pending events in
- * batches. The ledger's rows decide the workflow's next step, so the workflow may be lost or started twice.
+ * row records whether the order service answers. When the service answers again after a failure, the transaction that
+ * records the answer also makes a redelivery due. The workflow `redelivery/{merchantId}` then delivers the pending
+ * events in batches. The workflow reads its next step from the ledger. Therefore the workflow may be lost or started
+ * twice.
  */
 
 /** The largest number of deliveries that one redelivery request can include. */
@@ -26,7 +27,7 @@ const later = (now: Date, ms: number): Date => new Date(now.getTime() + ms);
 /** HTTP 4xx codes that concern the order service or its address. All other 4xx codes concern the event. */
 const OF_THE_SERVICE: readonly number[] = [401, 403, 408, 425, 429];
 
-/** True if the order service is up and rejects this one event, which says nothing about other events. */
+/** True if the order service is up and rejects only this event. Such a rejection says nothing about other events. */
 const isEventRefused = (outcome: DeliveryOutcome | null, statusCode: number | null): boolean =>
   outcome === 'order_unknown' ||
   (outcome === 'unknown' &&
@@ -36,9 +37,9 @@ const isEventRefused = (outcome: DeliveryOutcome | null, statusCode: number | nu
     !OF_THE_SERVICE.includes(statusCode));
 
 /**
- * Updates the health of the order service after a delivery attempt. If several attempts run concurrently, one UPDATE
- * detects that the service has begun to fail, or that it answers again. The rejection of one event does not change
- * the service's health. A redelivery that is already running continues.
+ * Updates the health of the order service after a delivery attempt. If several attempts run concurrently, only one
+ * UPDATE records that the service has begun to fail, or that it answers again. The rejection of one event does not
+ * change the service's health. A running redelivery is not affected.
  */
 export async function noteHealth(
   tx: LedgerTx,
@@ -76,8 +77,8 @@ export async function isRedeliveryDue(db: LedgerClient, merchantId: string, now:
 }
 
 /**
- * Lists the merchants whose redelivery must run now. A redelivery must run if it is due. If redeliveries were
- * requested, it must run unless the order service is failing and the next probe is already scheduled.
+ * Lists the merchants whose redelivery must run now. A redelivery must run if it is due. It must also run if
+ * redeliveries were requested, except when the order service is failing and the next probe is already scheduled.
  */
 export async function findDueRedeliveries(db: LedgerClient, now: Date): Promise<string[]> {
   const rows = await db.$queryRaw<{ id: string }[]>`
@@ -96,9 +97,9 @@ export async function findDueRedeliveries(db: LedgerClient, now: Date): Promise<
 
 /**
  * Lists the next deliveries of a redelivery. They include requested deliveries without an attempt since the request.
- * While a redelivery is due, they also include all pending deliveries without an attempt since the redelivery began.
- * Deliveries that payments wait for come first. The other deliveries follow in the sequence of their next attempts. A
- * `Retry-After` of the order service is respected.
+ * While a redelivery is due, they also include all pending or requested deliveries without an attempt since the
+ * redelivery began. Deliveries that payments wait for come first. The other deliveries follow, sorted by the time of
+ * their next attempt. Deliveries with a `Retry-After` in the future are left out.
  */
 export async function takeWaiting(
   db: LedgerClient,
@@ -188,7 +189,7 @@ export async function readOutcome(
 /**
  * Ends the redelivery and sets when the next one is due. If the order service fails and deliveries wait, the next
  * redelivery is due in an hour. If the order service answers again, but some deliveries had no attempt since then, the
- * next redelivery is due at the time that the order service asked for.
+ * next redelivery is due as soon as `Retry-After` and the interval between redeliveries allow.
  */
 export async function endRedelivery(db: LedgerClient, merchantId: string, now: Date): Promise<void> {
   await db.$executeRaw`
@@ -214,17 +215,14 @@ export async function endRedelivery(db: LedgerClient, merchantId: string, now: D
 /** The result of a redelivery request. */
 export interface Redelivery {
   readonly count: number;
-  /**
-   * Set if there were more deliveries than the limit. It is the time of the first delivery that the request did not
-   * include.
-   */
+  /** The time of the first delivery that the request did not include. Null if the request included all deliveries. */
   readonly nextSince: Date | null;
 }
 
 /**
- * Records a merchant's request to redeliver its events with this status, oldest first. If the merchant repeats the
- * request before an event's attempt, only one attempt is made. If the attempt failed, another request makes the next
- * attempt due immediately.
+ * Records a merchant's request to redeliver its events whose deliveries have this status, oldest first. Repeated
+ * requests before the next attempt cause only one attempt. If that attempt fails, a new request makes the next attempt
+ * due immediately.
  * @param since the time of the oldest event to include
  */
 export async function requestRedeliveries(

@@ -30,11 +30,11 @@ export type RefundReport = RefundAnswer & { readonly outRefundNo?: string };
 
 /**
  * Records that a refund is about to be requested from the channel for the first time. Before this call, nodrop has
- * queried the trade and then the refund's number, and the channel does not know the number. So the trade's refunded
- * sum cannot contain this refund. If the sum contains refunds that nodrop does not know, they are recorded. A refund
- * of all that is left is then lowered to the amount that remains. If nothing remains, the refund fails without a
- * request to the channel. If the trade has an open dispute, the refund is not requested yet. Otherwise the refund
- * counts as requested from now on. A repeated call has no effect.
+ * queried the trade and then the refund's number, and the channel does not know the number. Therefore the trade's
+ * refunded sum cannot contain this refund. If the sum contains refunds that nodrop does not know, they are recorded. If
+ * this refund was created to refund all remaining money, it is then lowered to the money that still remains. If nothing
+ * remains, the refund fails without a request to the channel. If the trade has an open dispute, the refund is not
+ * requested yet. Otherwise the refund is recorded as requested. A repeated call has no effect.
  */
 export async function recordFirstAsk(
   db: LedgerClient,
@@ -45,8 +45,8 @@ export async function recordFirstAsk(
   await underRefundLock(db, refundId, now, async (locked, refund) => {
     if (!isRefundOpen(refund.status) || refund.askedAt !== null) return;
     const { tx } = locked;
-    // The refund's row must be locked before the payment's row. While `askedAt` is null, a lost dispute can lower or
-    // end the refund.
+    // This write locks the refund's row, which must be locked before the payment's row. `askedAt` stays null, so that a
+    // lost dispute can still lower or end the refund.
     await tx.refund.update({ where: { id: refundId }, data: { askedAt: null } });
     const seen = await recordTrade(locked, trade, now, refundId);
     const before = await tx.refund.findUniqueOrThrow({ where: { id: refundId } });
@@ -137,8 +137,8 @@ export async function recordLookAgain(
 }
 
 /**
- * Records that an open refund has failed and will give nothing back. Also creates the replacement of the failed refund,
- * if a replacement is due.
+ * Records that an open refund has failed and will give nothing back. If the money must still be refunded, the function
+ * also creates the refund that replaces the failed one.
  * @param trade the state of the trade, queried after the refusal
  */
 export async function recordRefusal(
@@ -152,7 +152,7 @@ export async function recordRefusal(
   const { id } = refund;
   // The refund's row must be locked before the payment's row.
   await tx.refund.update({ where: { id }, data: { unknownSince: null, settledAt: now } });
-  // The trade's refunded sum does not contain this refund. `recordTrade` runs while the refund still counts as open.
+  // The trade's refunded sum does not contain this refund. `recordTrade` runs before the refund's status changes.
   // Otherwise it could raise an attention that would be cleared again immediately.
   const seen = trade === undefined ? locked.payment : await recordTrade(locked, trade, now, id);
   const failed = await tx.refund.update({ where: { id }, data: { status: 'failed', failure: reason } });
@@ -161,8 +161,8 @@ export async function recordRefusal(
   // Some amounts of lost disputes may not have been recorded while this refund was open. They can be recorded now.
   const payment = await recordLosses({ ...locked, payment: seen }, now);
   const isMore = payment.refundedAmount > locked.payment.refundedAmount;
-  // A list that was recorded while this refund was open may contain refunds that left too little money for this
-  // refund.
+  // Other refunds may have left too little money for this refund. They may come from a list that was recorded while
+  // this refund was open.
   const others = await promised(tx, payment.id, id);
   const isExplained = isMore || others + refund.amount > (payment.receivedAmount ?? 0n);
   await oweInItsPlace({ ...locked, payment }, failed, isExplained, now);
@@ -175,8 +175,8 @@ export async function recordRefusal(
 }
 
 /**
- * Records the state of a trade that was queried because of a refund. The parameter `absent` is described at
- * recordExternalRefunds.
+ * Records the state of a trade that was queried because of a refund. `recordExternalRefunds` describes the parameter
+ * `absent`.
  */
 export async function recordTrade(
   locked: Locked,
@@ -215,7 +215,7 @@ export async function recordRefundSilence(
       where: { id: refundId },
       data: { failure: reason, unknownSince: refund.unknownSince ?? now },
     });
-    // If the failure is the same as before, no further timeline entry is written.
+    // A repeated failure with the same reason gets no further timeline entry.
     if (refund.failure !== reason) {
       const said =
         kind === 'not_now'
@@ -229,11 +229,11 @@ export async function recordRefundSilence(
 }
 
 /**
- * Records what a stored callback reports about a refund that nodrop made. The report counts only if its amount is
- * exactly the refund's amount. If the callback also reports refunds made at the channel, they are recorded. A refusal
- * in a callback is not recorded. nodrop queries the channel instead, because the next due refund depends on refunds
- * made at the channel, which only the trade's state shows. nodrop also queries the channel if it has not requested the
- * refund yet, because the refund may be on record as made at the channel.
+ * Records what a stored callback reports about a refund that nodrop made. A reported success is recorded only if its
+ * amount is exactly the refund's amount. If the callback also reports refunds made at the channel, they are recorded. A
+ * refusal in a callback is not recorded. nodrop queries the channel instead, because the next due refund depends on
+ * refunds made at the channel, which only the trade's state shows. nodrop also queries the channel if it has not
+ * requested the refund yet, because the ledger may have recorded the refund as made at the channel.
  */
 export async function recordRefundCallback(
   db: LedgerClient,
@@ -297,7 +297,7 @@ async function writeAnswer(
   trade?: ChannelAnswer,
 ): Promise<RefundSnapshot> {
   const { tx, payment, newEvents } = locked;
-  // If an open refund failed or was reversed, recordRefundAnswer records that.
+  // `recordRefundAnswer` records the answers `failed` and `reversed` itself.
   if (!isRefundOpen(refund.status) || answer.state === 'failed' || answer.state === 'reversed')
     return toRefundSnapshot(refund, payment);
   const said = `Refund ${refund.id} of ${amountText(refund.amount, refund.currency)}`;
@@ -352,8 +352,8 @@ async function writeAnswer(
       return written;
     }
     case 'processing': {
-      // This update leaves `askedAt` null if nodrop found the refund at the channel before it requested the refund.
-      // Such a refund may also be on record as an external refund.
+      // If nodrop found the refund at the channel before it requested the refund, `askedAt` stays null. Such a refund
+      // may also be on record as an external refund.
       const written = await write(`${said}: the channel is processing it.`, {
         ...(await has(answer)),
         status: 'processing',
@@ -389,7 +389,7 @@ async function writeAnswer(
       return written;
     }
     case 'unknown_refund': {
-      // The refund needs a manual action, because it has no idempotency key left, see refund-keys.ts.
+      // A refund with no idempotency key left still needs a manual action, see refund-keys.ts.
       if (refund.status === 'needs_person' && refund.keySpentAt !== null)
         return toRefundSnapshot(refund, payment);
       const written = await write(`${said}: the channel does not know it, so the request is repeated.`, {

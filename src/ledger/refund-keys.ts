@@ -18,9 +18,9 @@ import type { Refund } from './rows.ts';
 import { note } from './timeline.ts';
 
 /**
- * The idempotency keys of refund requests. A channel guarantees only for a limited time that one key makes one
- * refund. During this time the channel may also store a failure, and return it for every request with the key.
- * refunds.ts describes how changes are made.
+ * This file manages the idempotency keys of refund requests. A channel guarantees only for a limited time that one key
+ * makes one refund. During this time the channel may also store a failure, and return it for every request with the
+ * key. refunds.ts describes how changes are made.
  */
 
 /**
@@ -33,8 +33,8 @@ export function mustBeLookedFor(
   repeatableForMs: number | null,
   now: Date,
 ): boolean {
-  // If `askedAt` is null, nodrop found the refund at the channel before it requested the refund. So the age of the
-  // refund's key is unknown.
+  // If `askedAt` is null, nodrop found the refund at the channel before it requested the refund. In that case the age
+  // of the refund's key is unknown.
   if (askedAt === null) return repeatableForMs !== null;
   return keySpentAt !== null || !isRepeatable(repeatableForMs, askedAt.getTime(), now.getTime());
 }
@@ -52,7 +52,8 @@ export async function recordKeySpent(
 ): Promise<void> {
   await underRefundLock(db, refundId, now, async ({ tx, payment }, refund) => {
     if (!isRefundOpen(refund.status) || refund.attempt !== attempt || refund.keySpentAt !== null) return;
-    // After a temporary refusal the request may be repeated without limit, so such a refusal does not use up a key.
+    // A temporary refusal is not counted in `spentKeys`, because after such a refusal the request may be repeated
+    // without limit.
     const isUnknown = error.kind !== 'not_now';
     const spentKeys = refund.spentKeys + (isUnknown ? 1 : 0);
     await tx.refund.update({ where: { id: refundId }, data: { keySpentAt: now, absentAt: null, spentKeys } });
@@ -65,16 +66,15 @@ export async function recordKeySpent(
 export type NotListed =
   /** The refund may be requested with the key that its row has now. */
   | { readonly next: 'ask' }
-  /** The refund must be looked for again after this time, in ms. */
+  /** nodrop must look for the refund again after `afterMs`. */
   | { readonly next: 'look again'; readonly afterMs: number }
   /** The refund can no longer be requested, or need not be requested. */
   | { readonly next: 'nothing'; readonly snapshot: RefundSnapshot };
 
 /**
  * Records that a complete listing does not contain the refund. After two such listings the refund may be requested
- * again. If the channel has forgotten the key, the request uses the same key, and the key's lifetime starts now. If
- * the channel has stored a failure under the key, the request uses the next key. If no key is left, a person must
- * make the refund at the channel.
+ * again. If the channel has stored a failure under the key, the request uses the next key. Otherwise the request uses
+ * the same key, and the key's lifetime starts again. If no key is left, a person must make the refund at the channel.
  */
 export async function recordNotListed(
   db: LedgerClient,

@@ -29,7 +29,7 @@ export async function moneyWentBack(
   const refundedAmount = before.refundedAmount + amount;
   const isBack = isAllBack({ ...before, refundedAmount });
   const isDecided = isBack && (orderUpdate === 'pending' || orderUpdate === 'review');
-  // One statement makes these changes together, because a database check forbids a pending payment without money.
+  // These changes need one statement, because a database check forbids a pending payment whose money is all given back.
   const payment = await update(tx, id, {
     refundedAmount,
     ...(isDecided
@@ -78,13 +78,12 @@ export async function reviewAttention(tx: LedgerTx, payment: Payment, now: Date)
     const trouble = troubleWith(refund, isHeld, isOwedByHand, now);
     if (trouble === undefined) continue;
     if (current === 'refund_failing') {
-      // Updates the attention's text. The time since which the attention is raised does not change.
+      // Only the attention's text changes, and not the time at which it was raised.
       if (payment.attentionDetail === trouble) return payment;
       await note(tx, payment.id, 'attention', `refund_failing: ${trouble}`, now);
       return await update(tx, payment.id, { attentionDetail: trouble });
     }
-    // A failing refund is more important than a conflict or a reversed refund, so `refund_failing` replaces their
-    // attentions.
+    // `refund_failing` replaces the attentions of a conflict and of a reversed refund, because it is more important.
     if (!isFree(current) && !LESS_THAN_FAILING.includes(current)) return payment;
     await note(tx, payment.id, 'attention', `refund_failing: ${trouble}`, now);
     return await update(tx, payment.id, raised('refund_failing', trouble, now));
@@ -109,8 +108,7 @@ export async function reviewAttention(tx: LedgerTx, payment: Payment, now: Date)
   if (current === null || !isClearedBy(current, occasions)) return payment;
   await note(tx, payment.id, 'attention', `${current} was cleared.`, now);
   if (payment.orderUpdate === 'conflict' && !allBack) {
-    // The time since which the attention is raised does not change, because the conflict's money has been held since
-    // that time.
+    // The time of the attention does not change, because the conflict's money has been held since that time.
     const detail = 'The payment is being refunded.';
     return await update(tx, payment.id, { attention: 'order_conflict', attentionDetail: detail });
   }
@@ -151,10 +149,9 @@ async function isRecovered(tx: LedgerTx, { merchantId, orderId: id }: Payment): 
 }
 
 /**
- * Describes what a person must know about a refund that has failed or makes no progress. Undefined if nothing is
- * wrong.
- * @param isHeld true if a part of the payment's money is left that no refund gives back
- * @param isOwedByHand true if an operator's decision made that money due, because the order is recovered
+ * Returns the text of the attention for a refund that has failed or makes no progress. Undefined if nothing is wrong.
+ * @param isHeld true if no refund gives back some part of the payment's money
+ * @param isOwedByHand true if an operator decided to refund that money, because the order is recovered
  */
 function troubleWith(refund: Refund, isHeld: boolean, isOwedByHand: boolean, now: Date): string | undefined {
   const what = `refund ${refund.id} of ${amountText(refund.amount, refund.currency)}`;

@@ -22,9 +22,10 @@ import type { Order, Payment, Refund } from './rows.ts';
 import { note } from './timeline.ts';
 
 /**
- * All changes of refunds. Each change is one transaction under the row lock of the payment's order and depends on the
- * refund's current state. Therefore a change that is repeated, or that runs late, has no effect (P5). The refund's
- * row is always written before the payment's row, because the sweep locks the two rows in this sequence.
+ * These rules apply to every change of a refund. Each change is one transaction under the row lock of the payment's
+ * order and depends on the refund's current state. Therefore a change that is repeated, or that runs late, has no
+ * effect (P5). The refund's row is always written before the payment's row, because the sweep locks the two rows in
+ * this sequence.
  *
  * This file creates the requested refunds and the automatic refunds.
  */
@@ -69,21 +70,21 @@ export async function findNamedRefund(
 }
 
 export interface RefundRequest {
-  /** The amount in minor units. If it is missing, all that is left is refunded. */
+  /** The amount in minor units. If it is missing, all remaining money is refunded. */
   readonly amount: number | undefined;
   readonly note: string | undefined;
   /** The idempotency key. A merchant can use each key for only one refund, forever. */
   readonly idempotencyKey: string;
   /**
-   * The step for amounts, in minor units. The requested amount must be a multiple of the step, unless it is all that
-   * is left. If the step is absent, any amount is accepted.
+   * The step for amounts, in minor units. The requested amount must be a multiple of the step, unless it is all
+   * remaining money. If the step is absent, any amount is accepted.
    */
   readonly multipleOf?: number | undefined;
 }
 
 /**
- * Records a requested refund, which is due from then on. If the same request with the same key is repeated, the first
- * request's refund is returned.
+ * Records a requested refund, which nodrop must then make. If the request is repeated with the same key, the function
+ * returns the first request's refund.
  * @throws Refusal `not_refundable`, `refund_exceeds_payment`, `amount_not_supported`, `idempotency_key_reused`.
  */
 export async function requestRefund(
@@ -96,16 +97,16 @@ export async function requestRefund(
   try {
     return await attempt();
   } catch (error) {
-    // A concurrent request for another payment used the same key, and its refund is stored now. Therefore the second
-    // try of this transaction can compare this request with that refund.
+    // A concurrent request for another payment used the same key, and its refund is stored now. Therefore the
+    // transaction runs again, and compares this request with that refund.
     if (!isConstraintViolation(error)) throw error;
     return await attempt();
   }
 }
 
 /**
- * True if the ledger would accept a new request and the request refunds all that is left. The caller then queries the
- * channel before it records the request, because refunds made at the channel may have left less.
+ * True if the request is new and acceptable, and refunds all remaining money. The caller then queries the channel
+ * before it records the request, because refunds made at the channel may have reduced the remaining money.
  */
 export async function asksForTheRest(
   db: LedgerClient,
@@ -206,9 +207,9 @@ async function insertRefund(
 }
 
 /**
- * Called when the channel has refused to refund all that was left, because part of the money had already been given
- * back. Creates a refund of the remaining amount, at most the requested amount. Like the refused refund, the new
- * refund is due. The `Idempotency-Key` stays with the refused refund.
+ * Called when the channel has refused a refund of all remaining money, because part of the money had already been given
+ * back. Creates a refund of the amount that still remains, at most the requested amount. The `Idempotency-Key` stays
+ * with the refused refund.
  * @returns null if nothing is left to refund.
  */
 export async function requestRest(
@@ -230,8 +231,8 @@ export async function requestRest(
 
 /**
  * Lists the fields in which a refund request differs from the earlier refund with the same key. The field `id` is the
- * payment's id. A request for "all that is left" differs from a request that names the same amount as a number. The
- * timeline entry says which kind of request the earlier one was.
+ * payment's id. A request without an amount differs from a request that names the same amount as a number. The timeline
+ * entry shows whether the earlier request named an amount.
  */
 async function differences(
   tx: LedgerTx,
@@ -272,9 +273,9 @@ export async function promised(
 }
 
 /**
- * Creates the automatic refund of all that is left, in the transaction of the decision that makes the refund due. The
- * refund's id allows only one such refund of a payment, until the channel refuses that refund. Amounts that were given
- * back already, or that an open refund covers, are not included.
+ * Creates the automatic refund of all remaining money, in the transaction of the decision that makes the refund due.
+ * The refund's id is unique, so a payment has only one such refund until the channel refuses that refund. Amounts that
+ * were given back already, or that an open refund covers, are not included.
  * @returns null if nothing is left to refund.
  */
 export async function oweRefund(
@@ -318,8 +319,8 @@ export async function oweRefund(
 }
 
 /**
- * If another open refund covers the amount, no refund is created and only the reason is recorded. The reason is
- * needed if the channel refuses the other refund.
+ * If another open refund covers the amount, no refund is created and only the reason is recorded. The reason is used if
+ * the channel refuses the other refund.
  */
 async function noteCovered(tx: LedgerTx, { id }: Payment, reason: RefundReason, now: Date): Promise<void> {
   const open = await findOpenRefund(tx, id);
@@ -340,8 +341,8 @@ export async function reasonOwed(tx: LedgerTx, paymentId: string): Promise<Refun
 }
 
 /**
- * Returns the refund that gives back a conflict's money. If a refund is open, returns that refund. Otherwise creates
- * a refund of all that is left, with the reason of the refused refund.
+ * Returns the refund that gives back a conflict's money. If a refund is open, returns that refund. Otherwise creates a
+ * refund of all remaining money, with the reason of the refused refund.
  * @returns null if nothing is left to refund.
  */
 export async function oweRefundAgain(
@@ -360,8 +361,8 @@ export async function oweRefundAgain(
  * it.
  */
 export const othersToGiveBack = (
-  // If the order was recovered, no other payment is refunded automatically, because an operator decides about each
-  // payment.
+  // If the order was recovered, an operator decides about each payment. Therefore none of them is refunded
+  // automatically.
   { recoveredAt }: Pick<Order, 'recoveredAt'>,
   others: readonly Payment[],
 ): Payment[] =>
@@ -372,7 +373,7 @@ export const othersToGiveBack = (
     : [];
 
 /**
- * Records that each of these payments must be refunded, in the transaction that pays the order.
+ * Records, in the transaction that pays the order, that each of these payments must be refunded.
  * @param toGiveBack see `othersToGiveBack`, read under the order's lock.
  * @returns the new refunds, which the caller starts.
  */
@@ -411,7 +412,7 @@ export async function findOpenRefund(tx: LedgerTx, paymentId: string): Promise<R
   });
 }
 
-/** Returns a conflict's automatic refund if no record shows that the refund has been started. */
+/** Returns the id of a conflict's automatic refund if the refund still has the status `created`. */
 export async function owedRefund(
   tx: LedgerTx,
   payment: Pick<Payment, 'id' | 'orderUpdate'>,

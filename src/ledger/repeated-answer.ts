@@ -24,10 +24,10 @@ const isSame = (
 
 /**
  * Counts an answer that equals the last answer. The answer is counted only if the payment's status has not changed
- * since the payment was read. In addition, no definite answer, attention or unreadable answer may be on record. The
- * function runs one conditional UPDATE, without a lock and without a new row.
+ * since the payment was read. It is not counted if a definite answer, an attention or an unreadable answer is on
+ * record. The function runs one conditional UPDATE, without a lock and without a new row.
  * @param before the payment, read before the channel was queried
- * @returns null if more has to be recorded; the caller then calls recordAnswer
+ * @returns null if the answer was not counted. The caller then calls recordAnswer.
  */
 export async function repeatAnswer(
   db: LedgerClient,
@@ -36,7 +36,8 @@ export async function repeatAnswer(
   now: Date,
 ): Promise<PaymentSnapshot | null> {
   if (!isSame(before, answer.state) || isUndecidedTooLong(before, answer, now)) return null;
-  // For an answer that covers a notice, counting is not enough, because recordAnswer also has to clear the notice.
+  // If a notice is open, the answer is not counted here, because recordAnswer must record the answer and clear the
+  // notice.
   if (before.noticedAt !== null) return null;
   const [repeated] = await db.payment.updateManyAndReturn({
     where: {
@@ -71,7 +72,7 @@ export function answerTaken(
   return otherAnswer(payment, state, answeredAt);
 }
 
-/** Like `answerTaken`, but only for an answer that differs from the last answer. */
+/** Does the same as `answerTaken` for an answer that is known to differ from the last answer. */
 export function otherAnswer(
   payment: Payment,
   state: ChannelAnswer['state'],
@@ -131,7 +132,7 @@ async function write(tx: LedgerTx, paymentId: string, notes: readonly Note[]): P
   for (const { kind, detail, at, data } of notes) await note(tx, paymentId, kind, detail, at, data);
 }
 
-/** Like `answerTaken`, and writes the timeline entry. @returns the changed columns */
+/** Does the same as `answerTaken`, and also writes the timeline entry. @returns the changed columns */
 export async function takeAnswer(
   tx: LedgerTx,
   payment: Payment,

@@ -11,8 +11,8 @@ import type { Payment, Refund } from './rows.ts';
 /** Creates the refund that replaces a refused refund. refunds.ts describes how changes are made. */
 
 /**
- * True if the refund covers all that was left. This holds for automatic refunds, for refunds requested without an
- * amount, and for a refund of the remaining amount that replaces one of these.
+ * True if the refund was created to refund all remaining money. These are automatic refunds, refunds requested without
+ * an amount, and refunds that replace one of these.
  */
 export async function isOfAllThatIsLeft(tx: LedgerTx, refund: Refund): Promise<boolean> {
   const { id, merchantId, paymentId, idempotencyKey } = refund;
@@ -24,16 +24,16 @@ export async function isOfAllThatIsLeft(tx: LedgerTx, refund: Refund): Promise<b
 /**
  * Creates the refund that replaces a refused refund, and stores the new refund's id in the refused one (`replacedBy`).
  * - An automatic refund that was refused because part of the money had been given back is replaced by a refund of the
- *   remaining amount. This also holds for a recovered order, because the earlier decision about the larger amount
+ *   remaining amount. This is also done for a recovered order, because the decision to refund the larger amount also
  *   covers the remaining amount. If an automatic refund was refused for another reason, an operator must decide.
- * - If the payment's money must be given back, a requested refund is replaced by an automatic refund of all that is
- *   left. This does not hold for a recovered order, because no decision covers more than the request. In that case
- *   reviewAttention raises an attention.
- * - Any other request for all that was left may be refused because part of the money had been given back. In that case
- *   it is replaced by a refund of the remaining amount. This does not happen while the payment is disputed, because the
- *   channel decides about that money.
- * @param isExplained true if the trade showed after the refusal that more had been given back than the ledger had on
- *   record
+ * - If the payment's money must be given back, a requested refund is replaced by an automatic refund of all remaining
+ *   money. This is not done for a recovered order, because no operator has decided to refund more than the request. In
+ *   that case reviewAttention raises an attention.
+ * - Any other requested refund of all remaining money is replaced by a refund of the amount that still remains, if it
+ *   was refused because part of the money had been given back. This is not done while the payment is disputed, because
+ *   the channel decides about that money.
+ * @param isExplained true if a query after the refusal showed that more money had been given back than the ledger had
+ *   recorded
  * @returns null if no refund is due in place of the refused one
  */
 export async function oweInItsPlace(
@@ -63,9 +63,9 @@ async function insertInItsPlace(
 }
 
 /**
- * Creates a missing replacement of the last refused refund. Called when the trade shows that more money was given back
- * than the ledger had on record, because this explains the refusal. An open refund may have hidden the difference until
- * now, because the trade's sum could have contained the open refund. No replacement is created if another refund was
+ * Replaces the last refused refund, if this was not done before. Called when the trade shows that more money was given
+ * back than the ledger had recorded, because this explains the refusal. An open refund may have hidden the difference
+ * until now, because the trade's sum could have contained the open refund. No refund is created if another refund was
  * requested or became due after the refusal, because the refusal was known at that time.
  * @param except the refund that is being recorded
  */

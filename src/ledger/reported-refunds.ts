@@ -14,13 +14,12 @@ import type { Payment, Refund } from './rows.ts';
 import { note } from './timeline.ts';
 
 /**
- * Handles the refunds of a channel whose trades report only that a part was refunded (`someWentBack`), without the
- * amount. Refunds made by nodrop are queried by their numbers. Refunds made at the channel are known from the
- * channel's stored callbacks. A refund made at the channel counts once the trade also reports that a part was
- * refunded.
+ * Handles the refunds of a channel whose trades report only that part of the money was refunded (`someWentBack`),
+ * without the amount. Refunds made by nodrop are queried by their numbers. Refunds made at the channel are known from
+ * the channel's stored callbacks. Such a refund is recorded once the trade also reports `someWentBack`.
  */
 
-/** A refund that was made at the channel and has succeeded, in the form in which a callback reported it. */
+/** A successful refund that was made at the channel, as a callback reported it. */
 interface ReportedRefund {
   readonly channelRefundId: string;
   /** Minor units. */
@@ -35,7 +34,10 @@ interface Explanation {
   readonly isExplained: boolean;
 }
 
-/** @param absent the id of a refund made by nodrop that the channel still did not know after it reported the trade */
+/**
+ * @param absent the id of a refund made by nodrop. The channel did not know this refund even after it reported the
+ *   trade.
+ */
 async function explanationOf(tx: LedgerTx, paymentId: string, absent?: string): Promise<Explanation> {
   const refunds = await tx.refund.findMany({ where: { paymentId } });
   const ours = refunds.filter(({ reason }) => !isOfOthers(reason));
@@ -57,8 +59,8 @@ async function explanationOf(tx: LedgerTx, paymentId: string, absent?: string): 
     const { channelRefundId, amount } = refund.answer;
     told.set(channelRefundId, { channelRefundId, amount: BigInt(amount) });
   }
-  // A refund that the channel had accepted explains why the trade reports a refund. This holds even if the refund
-  // failed later, because the trade still reports it.
+  // A refund that the channel had accepted explains why the trade reports a refund. This is true even if the refund
+  // failed later, because the trade still reports that refund.
   const explains = ({ id, status, channelRefundId }: Refund) =>
     channelRefundId !== null || (id !== absent && !isRefundVoid(status));
   return { refunds, told: [...told.values()], isExplained: told.size > 0 || refunds.some(explains) };
@@ -82,9 +84,9 @@ export async function asExplained<Answer extends PaidAnswer>(
 }
 
 /**
- * Called when the channel reports for settled money that a part was refunded. Records the refunds that its callbacks
- * have reported. If no known refund explains the report, an attention is raised, once.
- * @param given.isExplained true if the caller itself creates missing replacements of refused refunds (oweExplainedLate)
+ * Called when the channel reports that a part of settled money was refunded. Records the refunds that the channel's
+ * callbacks have reported. If no known refund explains the report, an attention is raised once.
+ * @param given.isExplained true if the caller itself calls `oweExplainedLate`, which replaces refused refunds
  */
 export async function recordReported(
   locked: Locked,
@@ -119,13 +121,13 @@ export async function recordReported(
  */
 async function showUnexplained({ tx, payment }: Locked, now: Date): Promise<Payment> {
   const { id, attention, attentionDetail, hiddenAttention, hiddenAttentionDetail, orderUpdate } = payment;
-  // A conflict's money is refunded automatically, and an attention is raised if that fails.
+  // No attention is needed for a conflict, because its money is refunded automatically. If that refund fails, another
+  // attention is raised.
   if (isBackUnexplained(payment) || orderUpdate === 'conflict') return payment;
   const received = amountText(payment.receivedAmount ?? 0n, payment.receivedCurrency ?? payment.currency);
   const detail = `${received} was received. ${SOME_WENT_BACK}`;
   const isWaiting = orderUpdate === 'review';
-  // Another attention is raised already. After the next query of the channel, nodrop tries again to raise this
-  // attention.
+  // The payment has another attention. After the next query of the channel, nodrop tries again to raise this one.
   if (!isWaiting && !isFree(attention)) return payment;
   const shown = !isWaiting
     ? raised('channel_reversed', `${detail} The payment had paid its order.`, now)

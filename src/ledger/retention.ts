@@ -50,7 +50,7 @@ export async function removeOld(db: LedgerClient, now: Date): Promise<number> {
         ORDER BY hour LIMIT ${BATCH} FOR UPDATE SKIP LOCKED
       )`,
   );
-  // An unmatched notice is of no use to an operator, because no payment belongs to it now or later.
+  // An old unmatched notice does not help an operator, because it will never match a payment.
   removed += await inBatches(
     () => db.$executeRaw`
       DELETE FROM callbacks WHERE id IN (

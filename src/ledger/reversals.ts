@@ -47,8 +47,8 @@ const goneBack = (payment: Payment, answer: PaidAnswer): bigint | null =>
 
 export interface ReportedBy {
   /**
-   * A refund made by nodrop that is not in the refunded sum of the answer. The channel still did not know the
-   * refund's number after it gave the answer.
+   * A refund made by nodrop that the answer's refunded sum cannot include. The channel did not know the refund's number
+   * even after it gave the answer.
    */
   readonly absent?: string;
   /** True if the answer may be old, because it was stored as part of a callback. */
@@ -56,10 +56,10 @@ export interface ReportedBy {
 }
 
 /**
- * Compares the refunds that the channel reports with all known refunds. Records the excess as refunds that were made
- * at the channel. If the channel lists its refunds, the list is used, because the trade's sum is less precise. Open
- * refunds made by nodrop count as known, because the sum may contain them already. Reversed refunds also count as
- * known, because the sum may still contain them.
+ * Compares the refunds that the channel reports with all known refunds. If the channel reports more than is known, the
+ * difference is recorded as refunds made at the channel. If the channel lists its refunds, the list is used, because
+ * the trade's sum is less precise. The known refunds include open refunds made by nodrop, because the sum may contain
+ * them already. They also include reversed refunds, because the sum may still contain them.
  */
 export async function recordExternalRefunds(
   locked: Locked,
@@ -82,7 +82,7 @@ export async function recordExternalRefunds(
   const amount = atChannel - known;
   if (amount <= 0n) return payment;
   const after = await insertExternal(locked, { amount, state: 'succeeded' }, now);
-  // If the caller passes `absent`, the caller itself calls oweExplainedLate, after it has recorded that refund.
+  // A caller that passes `absent` calls oweExplainedLate itself, after it has recorded that refund.
   return isExplained ? after : await oweExplainedLate({ ...locked, payment: after }, now);
 }
 
@@ -95,10 +95,10 @@ async function reversedSum(tx: LedgerTx, paymentId: string): Promise<bigint> {
 }
 
 /**
- * Called when the channel has given back `amount` under the refund's number. From the trade's sum, nodrop may have
- * inferred external refunds that were really this refund. This is the case if the recorded total now exceeds the sum
- * that the channel has given back. These external refunds are marked as failed, and any part that was refunded at the
- * channel is recorded again. An external refund from a list is this refund if it has this refund's id.
+ * Called when the channel has given back `amount` under the refund's number. nodrop may have inferred external refunds
+ * from the trade's sum that were really this refund. This is so if the recorded total now exceeds the sum that the
+ * channel has given back. These external refunds are marked as failed, and any part that was refunded at the channel is
+ * recorded again. An external refund from a list is this refund if it has this refund's channel id.
  */
 export async function correctExternal(
   locked: Locked,
@@ -111,9 +111,9 @@ export async function correctExternal(
   const claimed = await claimExternal(locked, refund, channelRefundId, now);
   if (claimed !== null) return claimed;
   const received = payment.receivedAmount ?? 0n;
-  // The trade's refunded sum may be older than a refund that was just made. Therefore the sum counts in only two
-  // cases. In the first case, the channel had the refund before nodrop requested it. In the second case, the refund
-  // is larger than requested, and the excess was recorded as external because it belonged to no known refund.
+  // The trade's refunded sum may be older than a refund that was just made. Therefore the sum is used in only two
+  // cases. In the first case, the channel had the refund before nodrop requested it. In the second case, the refund is
+  // larger than requested, and the excess was recorded as external because it belonged to no known refund.
   const isBySum = refund.askedAt === null || amount > refund.amount;
   const most =
     (isBySum && trade !== undefined && isMoney(trade) ? goneBack(payment, trade) : null) ?? received;
@@ -124,7 +124,8 @@ export async function correctExternal(
     orderBy: [{ createdAt: 'desc' }, { id: 'desc' }],
   });
   if (externals.length === 0) return payment;
-  // This refund's row must be locked first, because the changes of the external refunds lock the payment's row.
+  // This write locks the refund's row. It must come first, because the changes of the external refunds lock the
+  // payment's row.
   await tx.refund.update({ where: { id: refund.id }, data: { askedAt: refund.askedAt ?? now } });
   const ofSurplus: Refund[] = [];
   for (let sum = 0n; sum < surplus; ) {
@@ -154,7 +155,7 @@ async function noteOtherMoney(
   if (receivedAmount === null) return;
   const settled = amountText(receivedAmount, receivedCurrency ?? currency);
   const detail = `The channel reports ${amountText(answer.amount, answer.currency)}, but the payment was settled with ${settled}: ignored.`;
-  // If the channel repeats the report, no further timeline entry is written.
+  // A repeated report gets no further timeline entry.
   const known = await tx.timelineEntry.findFirst({
     where: { paymentId, kind: 'query', detail },
     select: { id: true },

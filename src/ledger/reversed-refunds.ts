@@ -13,8 +13,8 @@ const GIVES_WAY: readonly Attention[] = ['order_conflict', 'channel_reversed', '
 
 /**
  * Records that a refund's money came back to the merchant from the payer's bank. An order with the status `refunded`
- * keeps that status, because its goods must no longer be handed out. The money is not refunded automatically a second
- * time, because it is unknown why the bank returned it. A repeated call has no effect.
+ * keeps that status, because the merchant must no longer deliver its goods. The money is not refunded automatically a
+ * second time, because it is unknown why the bank returned it. A repeated call has no effect.
  */
 export async function recordReversal(
   locked: Locked,
@@ -39,11 +39,11 @@ export async function recordReversal(
     : 'failed because the bank returned the money';
   const said = `Refund ${id} of ${amountText(amount, currency)} ${how}: ${reason}`;
   await note(tx, payment.id, 'refund', said, now, { refundId: id, status: 'reversed' });
-  // The merchant gets `refund.failed` if no event has reported that the refund succeeded.
+  // If no event has reported that the refund succeeded, the merchant gets `refund.failed`.
   newEvents.push({ type: hadSucceeded ? 'refund.reversed' : 'refund.failed', refundId: id });
   const shown = await showReversal(tx, lowered, said, now);
-  // A lost dispute may not have been recorded in full, because refunds left too little money. Now the reversed amount
-  // can be recorded as taken by the dispute.
+  // Refunds may have left too little money to record a lost dispute in full. The reversed amount can now be recorded as
+  // taken by that dispute.
   return await recordLosses({ ...locked, payment: shown }, now);
 }
 

@@ -13,8 +13,8 @@ export class SecretCheck {
   #checked: Promise<void> | undefined;
 
   /**
-   * @param then runs after the check, before the first call of `pass` returns. It usually runs once, but it may run
-   *   twice.
+   * @param then runs after a successful check, before `pass` returns. If `then` fails, the next call of `pass` checks
+   *   again and runs `then` again.
    * @default nothing
    */
   constructor(db: LedgerClient, own: OwnSecret, then: () => Promise<void> = async () => {}) {
@@ -25,8 +25,8 @@ export class SecretCheck {
 
   /**
    * Returns when this process's secret is known to be the database's secret. Concurrent calls share one check.
-   * @throws WrongSecret, at every call. Any other error means that the database cannot be reached now. In that case
-   *   the next call checks again.
+   * @throws WrongSecret, also at every later call. Any other error means that the database cannot be reached now. The
+   *   next call then checks again.
    */
   async pass(): Promise<void> {
     this.#checked ??= this.#check().catch((error) => {
@@ -42,8 +42,8 @@ export class SecretCheck {
   }
 
   /**
-   * Like `pass`, but waits while the database cannot be reached. Returns early when the signal is aborted.
-   * @param onFailure called for every attempt that the database did not answer
+   * Does the same as `pass`, but waits while the database cannot be reached. Returns early when the signal is aborted.
+   * @param onFailure called after every check that fails because the database cannot be reached
    * @throws WrongSecret
    */
   async passInTime(signal: AbortSignal, onFailure: (error: unknown) => void = () => {}): Promise<void> {

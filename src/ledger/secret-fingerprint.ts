@@ -30,11 +30,11 @@ export const fingerprintOf = (secret: string): string =>
 
 /**
  * Compares this process's secret with the stored fingerprint. If no fingerprint is stored, this process's secret is
- * recorded. If several processes do this at the same time, one process records its secret, and the other processes
- * compare their secrets with it. In a database of an older release, the secret is recorded only if it can decrypt the
- * current signing secrets.
- * @throws WrongSecret if the database was set up with another secret. Any other error means that the database cannot
- *   be reached now.
+ * recorded. If several processes do this at the same time, only one records its secret, and the others compare their
+ * secrets with that one. In a database of an older release, the secret is recorded only if it can decrypt the current
+ * signing secrets.
+ * @throws WrongSecret if the database was set up with another secret. Any other error means that the database cannot be
+ *   reached now.
  */
 export async function requireSecret(db: LedgerClient, own: OwnSecret): Promise<void> {
   const fingerprint = fingerprintOf(own.secret);
@@ -48,8 +48,8 @@ export async function requireSecret(db: LedgerClient, own: OwnSecret): Promise<v
     known = await db.secretFingerprint.findUniqueOrThrow({ where: { id: ID } });
   }
   if (!isSame(known.fingerprint, fingerprint)) throw new WrongSecret(sentence(known.keptIn, own));
-  // The same secret can now be in another file, because the data folder was moved, or because the secret came from
-  // the environment earlier.
+  // The recorded path of the secret file can be out of date, because the data folder was moved, or because the secret
+  // came from the environment earlier.
   if (own.secretFile !== null && own.secretFile !== known.keptIn)
     await db.secretFingerprint.update({ where: { id: ID }, data: { keptIn: own.secretFile } });
 }
@@ -70,8 +70,8 @@ export async function replaceSecret(db: LedgerClient, own: OwnSecret, now: Date)
 }
 
 /**
- * Returns the names of API and worker processes that are connected to this database. After a change of the secret,
- * these processes would have the wrong secret.
+ * Returns the names of API and worker processes that are connected to this database. If the secret is changed, these
+ * processes keep the old secret.
  */
 export async function processesOf(db: LedgerClient): Promise<string[]> {
   const rows = await db.$queryRaw<{ name: string }[]>`

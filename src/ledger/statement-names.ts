@@ -8,17 +8,16 @@ import { createHash } from 'node:crypto';
 const NAMES = 300;
 
 /**
- * Matches SQL conditions on a range, a list or a pattern. For such conditions, a generic plan can be bad, because
- * PostgreSQL makes it without the values.
+ * Matches SQL conditions on a range, a list or a pattern. For such conditions a generic plan can be slow, because
+ * PostgreSQL makes the plan without the values.
  */
 const DEPENDS_ON_VALUES = /[<>]=? \(?\$|\b(IN|ANY|LIKE)\b/i;
 
 /**
- * Gives names to prepared statements. PostgreSQL parses a named statement once per connection. It reuses a generic plan
- * if that plan is as good as plans for the actual values. A name is a hash of the statement's text. Therefore a name
- * always belongs to the same text, even if a pooler lends a connection on which another process prepared statements.
- * @returns the function that names a statement by its text. It returns undefined if the statement should not be
- *   prepared
+ * Gives names to prepared statements. PostgreSQL parses a named statement once per connection, and reuses its generic
+ * plan if plans for the actual values are not better. A name is a hash of the statement's text. Therefore a name always
+ * belongs to the same text, even if a pooler lends a connection on which another process prepared statements.
+ * @returns a function that returns the name for a statement, or undefined if the statement should not be prepared
  */
 export function statementNames(): (statement: { readonly sql: string }) => string | undefined {
   const names = new Map<string, string>();

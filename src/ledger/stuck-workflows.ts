@@ -27,7 +27,7 @@ export async function showStuck(
   await underOrderLock(db, paymentId, now, async ({ tx, payment }) => {
     const { attention } = payment;
     // An attention of severity `wait` cannot end while the workflow is stuck. Therefore `workflow_stuck` replaces such
-    // an attention. If the cause of the replaced attention still exists later, that attention is raised again.
+    // an attention. If the replaced attention's cause still exists later, the replaced attention is raised again.
     if (attention !== null && !isFree(attention) && severityOf(attention) !== 'wait') return;
     const detail = `The task of workflow ${workflowId} fails repeatedly; the Temporal Web UI shows the error.`;
     const said = `workflow_stuck: ${detail}`;
@@ -71,7 +71,7 @@ export async function findShownStuck(db: LedgerClient, after: string): Promise<S
   }));
 }
 
-/** Clears `workflow_stuck`, because the payment's workflows are no longer stuck. */
+/** Clears `workflow_stuck`. Called when the payment's workflows are no longer stuck. */
 export async function endStuck(db: LedgerClient, paymentId: string, now: Date): Promise<void> {
   await underOrderLock(db, paymentId, now, async ({ tx, payment }) => {
     const over = cleared(payment, 'tasks_done');

@@ -7,11 +7,11 @@ import type { DeliveryRow } from './deliveries.ts';
 import type { Callback, Payment, Refund } from './rows.ts';
 
 /**
- * The sweep's queries. Each query reads a bounded batch through a partial index and leases the rows
- * (`next_sweep_at`). Therefore the cost depends only on the number of rows that need repair. The next batch has other
- * rows, and two concurrent sweeps do not do the same work. Rows with unsettled money come first, then rows that were
- * never examined, and then the rows that were examined longest ago. With this sequence, thousands of rows that wait
- * for one channel do not delay other rows.
+ * The sweep's queries. Each query reads a bounded batch through a partial index and leases the rows (`next_sweep_at`).
+ * Therefore the cost depends only on the number of rows that need repair. Because of the leases, the next batch has
+ * other rows, and two concurrent sweeps do not repair the same rows. Rows with unsettled money come first, then rows
+ * that were never examined, and then the rows that were examined longest ago. With this sequence, thousands of rows
+ * that wait for one channel do not delay other rows.
  */
 
 const BATCH = 200;
@@ -20,7 +20,7 @@ const LEASE_MS = 60_000;
 const REST_MS = 5 * 60_000;
 
 /**
- * After this time, a row without a workflow needs repair, because the request that created the row is no longer
+ * If a row has no workflow after this time, the sweep repairs it, because the request that created the row is no longer
  * running.
  */
 const CREATED_FOR_MS = 30_000;
@@ -34,14 +34,17 @@ const UNSETTLED_FOR_MS = 60_000;
 const OVERDUE_ATTEMPT_FOR_MS = 2 * 60_000;
 /** The API has this time to forward a stored callback. Later the sweep forwards the callback. */
 const UNDELIVERED_FOR_MS = 10_000;
-/** The channel has this time to answer the query that is made directly after its notice. */
+/**
+ * After a channel's notice, the query that is made immediately has this time to get an answer. Later the sweep repeats
+ * the notice.
+ */
 const NOTICED_FOR_MS = 15_000;
 const NOTICED_EVERY_MS_AT_MOST = 3_600_000;
 
 /**
- * Lists the payments that the sweep must examine. These are live payments that stayed `created`, are overdue, or whose
- * cancellation was requested long ago. Payments with unsettled money come first in the list. The list also has
- * payments, even settled payments, whose workflow had an unfinished task when the sweep last examined it.
+ * Lists the payments that the sweep must examine. Payments with unsettled money come first. The list also includes live
+ * payments that stayed `created`, or whose expiry or requested cancellation is overdue. In addition, it includes
+ * payments of any status whose workflow had an unfinished task when the sweep last examined the payment.
  */
 export async function takeStuckPayments(db: LedgerClient, now: Date): Promise<Payment[]> {
   // Each condition has its own statement, which uses a partial index. A single WHERE with OR would read every live
@@ -72,8 +75,8 @@ export async function takeStuckPayments(db: LedgerClient, now: Date): Promise<Pa
     )
     SELECT id FROM picked JOIN leased USING (id) ORDER BY has_money DESC, next_sweep_at NULLS FIRST, created_at`;
   const rows = await db.payment.findMany({ where: { id: { in: ids.map(({ id }) => id) } } });
-  // The payments are returned in the sequence of the query. So the most urgent payments are handled even if the time
-  // runs out within a batch.
+  // The payments are returned in the query's sequence, so that the most urgent ones are handled even if the time runs
+  // out within a batch.
   const place = new Map(ids.map(({ id }, i) => [id, i]));
   return rows.sort((a, b) => (place.get(a.id) ?? 0) - (place.get(b.id) ?? 0));
 }
@@ -100,9 +103,9 @@ export async function takeUnfinished(
 }
 
 /**
- * An SQL condition that is true while the late watch of an ended payment is not complete. Either the watch's time has
- * not passed, or the channel has not answered after it passed. `lateWatchEnd` and `isLastAnswerMissing` are the same
- * condition in code.
+ * An SQL condition that is true while the late watch of an ended payment is not complete. It is complete once its time
+ * has passed and the channel has then answered. `lateWatchEnd` and `isLastAnswerMissing` express the same condition in
+ * code.
  */
 export const isWatchedLate = (now: Date): Prisma.Sql => Prisma.sql`(
   GREATEST(ended_at, expires_at) > ${later(now, -LATE_WATCH_TAIL_MS)}
@@ -114,8 +117,8 @@ export const isWatchedLate = (now: Date): Prisma.Sql => Prisma.sql`(
 
 /**
  * Postpones the next sweep of a payment that was examined.
- * @param busySince the time since which the sweep has found an unfinished task of the payment's workflow. If it is set,
- *   the payment is examined again, whatever its status. Null if there is no unfinished task.
+ * @param busySince when the sweep first found an unfinished task of the payment's workflow, or null if there is none.
+ *   If it is set, the payment is examined again, whatever its status.
  */
 export async function postponePayment(
   db: LedgerClient,
@@ -128,14 +131,14 @@ export async function postponePayment(
 }
 
 /**
- * The sweep leaves out a refund whose later check has been overdue for longer than this time. Such a refund was settled
- * by an old release that made no later checks.
+ * If a refund's later check has been overdue for longer than this, the sweep ignores the refund. It was settled by an
+ * old release that made no later checks.
  */
 const LOOKED_AGAIN_WITHIN_MS = 30 * 24 * 3_600_000;
 
 /**
- * Lists the refunds that the sweep must examine. These refunds were never requested from the channel, or their workflow
- * makes no progress, or they succeeded some days ago and are due for their later check.
+ * Lists the refunds that the sweep must examine. Such a refund was never requested from the channel, or its workflow
+ * makes no progress, or it succeeded some days ago and its later check is due.
  */
 export async function takeStuckRefunds(
   db: LedgerClient,
@@ -188,9 +191,9 @@ export async function takeOverdueDeliveries(db: LedgerClient, now: Date): Promis
 }
 
 /**
- * Lists pending deliveries that have been overdue for long enough to raise an attention, but have raised none. A
- * delivery attempt would raise the attention. If no attempts are made, the sweep must raise it. A dismissed attention
- * is not raised again.
+ * Lists pending deliveries that should have raised an attention because they are overdue, but have raised none. Usually
+ * a delivery attempt raises the attention. If no attempts are made, the sweep must raise it. A dismissed attention is
+ * not raised again.
  */
 export async function findUnseenDeliveries(db: LedgerClient, now: Date): Promise<string[]> {
   const rows = await db.$queryRaw<{ id: string }[]>`
@@ -239,9 +242,9 @@ export async function takeUndeliveredCallbacks(
 }
 
 /**
- * Lists the payments with a notice after which no query has succeeded. These payments are queried again, at growing
- * intervals while the channel does not answer. A payment is left out directly after its notice, because the process
- * that recorded the notice causes a query itself.
+ * Lists the payments with a notice since which the channel has answered no query. The sweep causes a query of each, at
+ * growing intervals while the channel does not answer. A payment with a very recent notice is left out, because the
+ * process that recorded the notice causes a query itself.
  */
 export async function takeNoticed(db: LedgerClient, now: Date): Promise<Payment[]> {
   const ids = await db.$queryRaw<{ id: string }[]>`

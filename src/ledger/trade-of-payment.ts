@@ -2,7 +2,7 @@ import type { ChannelAccount, Trade, TradeReference } from '../domain/channel.ts
 import type { LedgerClient, LedgerTx } from './client.ts';
 import type { Payment } from './rows.ts';
 
-/** The data of a payment that an adapter gets. All of the data comes from the payment's row. */
+/** The payment data that nodrop passes to an adapter. All of it comes from the payment's row. */
 
 /** The payment's trade. */
 export const tradeOf = (payment: Payment): Trade => ({

@@ -4,8 +4,8 @@ import type { LedgerClient, LedgerTx } from './client.ts';
 /**
  * Limits the number of concurrent transactions, before they take a database connection. Nearly all transactions begin
  * with the lock of an order. Without limits, the transactions that wait for one order, or the transactions of one
- * merchant, could hold every connection of the pool. Therefore a process runs one transaction of an order at a time,
- * and at most `TRANSACTIONS_AT_ONCE` transactions of a merchant. A transaction that waits for a slot holds no
+ * merchant, could hold every connection of the pool. Therefore a process runs only one transaction of each order at a
+ * time, and at most `TRANSACTIONS_AT_ONCE` transactions of each merchant. A transaction that waits for a slot holds no
  * connection and no lock.
  */
 
@@ -14,8 +14,8 @@ const CONNECTIONS = 20;
 /** How many transactions of one merchant run at the same time. */
 export const TRANSACTIONS_AT_ONCE = 10;
 /**
- * How many transactions of one merchant may wait in a process. A process whose waiting transactions hold a scarce
- * resource sets a lower number.
+ * By default, at most this number of transactions of one merchant may wait in a process. `limitWaiting` sets a lower
+ * number if waiting transactions hold a scarce resource.
  */
 const WAITING_AT_MOST = 200;
 const WAIT_MS = 3_000;
@@ -117,7 +117,7 @@ export function limitWaiting(db: LedgerClient, atMost: number): void {
 /**
  * Runs the work when a slot for a transaction is free. Use this for work that may wait for a lock in the database.
  * Calls must not be nested.
- * @param orderId the order whose lock the work takes; null for work that takes none.
+ * @param orderId the order that the work locks; null if the work locks no order.
  * @param mayWait false for a caller that holds a scarce resource. The work then runs only if a slot is free
  *   immediately.
  * @throws TooBusy
@@ -154,8 +154,8 @@ export interface OwnedPayment {
 }
 
 /**
- * Finds the merchant and the order whose slots a change of the payment uses. Callers that know only the payment's id
- * use this function.
+ * Finds the payment's merchant and order, whose slots a change of the payment uses. This function is for callers that
+ * know only the payment's id.
  * @throws Prisma's P2025 if the payment does not exist.
  */
 export async function ownerOf(db: LedgerClient, payment: string | OwnedPayment): Promise<OwnedPayment> {

@@ -4,7 +4,7 @@ import type { LedgerClient } from './client.ts';
 
 /**
  * Stores callbacks whose signature could not be verified, for an operator who looks for an attack or a wrong secret.
- * Anybody can send such callbacks, so only a limited number of them is stored. Further callbacks are only counted.
+ * Anyone can send such callbacks, so only a limited number of them is stored. Further callbacks are only counted.
  */
 
 /** How many unverified callbacks are stored per account, address and minute. */
@@ -42,7 +42,7 @@ export interface UnverifiedSender {
   /** The sender's address. For IPv6 it is the network, because one sender has many addresses. */
   readonly address: string;
   readonly minute: Date;
-  /** The number of all these callbacks, including those that are not stored. */
+  /** The number of these callbacks, including the callbacks that are not stored. */
   readonly count: number;
   /** The first callbacks, at most the number that may be stored. */
   readonly callbacks: readonly UnverifiedCallback[];
@@ -58,7 +58,8 @@ export async function recordUnverified(
   senders: readonly UnverifiedSender[],
 ): Promise<number> {
   if (senders.length === 0) return 0;
-  // The rows are sorted by key, because two processes that lock the same rows in different sequences could deadlock.
+  // The rows are sorted by key, so that all processes lock them in the same sequence. Different sequences could cause a
+  // deadlock.
   const counted = await db.$queryRaw<{ account: string; address: string; minute: Date; count: number }[]>`
     INSERT INTO unverified_callback_counts (channel_account_id, address, minute, count)
     SELECT * FROM unnest(

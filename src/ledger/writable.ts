@@ -3,7 +3,7 @@ import type { LedgerClient } from './client.ts';
 /** True if the database accepts writes, according to its own settings. */
 export type Writability = 'ok' | 'in_recovery' | 'read_only';
 
-/** The statement also reads a table, so that the check rejects if the database lacks the migrations. */
+/** The statement also reads a table, so that the check fails if the migrations have not run. */
 export async function readWritability(db: LedgerClient): Promise<Writability> {
   const [said] = await db.$queryRaw<{ inRecovery: boolean; isReadOnly: boolean }[]>`
     SELECT pg_is_in_recovery() AS "inRecovery", current_setting('transaction_read_only') = 'on' AS "isReadOnly"

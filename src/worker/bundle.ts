@@ -30,12 +30,12 @@ const KEPT = pathOf('../../node_modules/.cache/nodrop');
 const PREFIX = 'workflow-bundle-';
 
 /**
- * Returns the workflow code for a worker. A built worker uses the prebuilt bundle, and fails if that bundle is missing.
- * So a missing build step is noticed. A worker that runs from source uses the bundle that an earlier worker made from
- * the same code. If that bundle does not exist, the worker makes it, which takes a few seconds. A separate process
- * makes the bundle. The bundler takes 100 MB of memory, which this process would otherwise keep.
+ * Returns the workflow code for a worker. A built worker uses the prebuilt bundle. If that bundle is missing, the
+ * worker fails, so that a missing build step is noticed. A worker that runs from source uses the bundle that an earlier
+ * worker made from the same code. If that bundle does not exist, the worker makes it, which takes a few seconds. The
+ * bundle is made in a separate process, because the bundler takes 100 MB of memory, which this process would keep.
  * @param extension the extension of the worker's code
- * @param kept the folder of the bundles that workers from source make
+ * @param kept the folder in which workers that run from source keep their bundles
  * @throws ConfigError when a built worker has no prebuilt bundle.
  */
 export async function workflowBundle(extension = ownExtension, kept = KEPT): Promise<WorkflowBundleOption> {
@@ -67,7 +67,7 @@ export async function workflowBundle(extension = ownExtension, kept = KEPT): Pro
 
 /**
  * Writes the bundle to a draft file and then renames the file, because several workers may start at the same time. Also
- * removes the bundles of other code.
+ * removes the bundles of other versions of the code.
  */
 async function keep(folder: string, name: string, code: string): Promise<void> {
   await mkdir(folder, { recursive: true });
@@ -80,7 +80,7 @@ async function keep(folder: string, name: string, code: string): Promise<void> {
 
 /** The folders with the sources of the bundle. Workflow code imports no other code of nodrop. */
 const FOLDERS = ['../workflows', '../domain'].map(pathOf);
-/** The files that make the bundle, and the file with the versions of the dependencies. */
+/** The files whose code makes the bundle, and the file that lists the versions of the dependencies. */
 const FILES = ['./bundle.ts', './bundle-main.ts', '../../package-lock.json'].map(pathOf);
 
 /** A hash over all sources of the bundle. It changes if a source file is added, renamed, removed or changed. */
@@ -105,7 +105,7 @@ export async function bundleWorkflows(interceptors: readonly string[] = []): Pro
     workflowInterceptorModules: [...interceptors],
     logger: new DefaultLogger('WARN'),
     // The SDK needs a source map inside the bundle for stack traces, and every worker thread holds a copy of the map. A
-    // map without sources and columns has a fifteenth of the size, and still gives the file and the line.
+    // map without sources and columns is 15 times smaller, and still gives the file and the line.
     webpackConfigHook: (config) => ({ ...config, devtool: 'inline-nosources-cheap-module-source-map' }),
   });
   return { code };

@@ -76,7 +76,8 @@ async function main(config: Config, log: Logger): Promise<void> {
   const keeper = new AbortController();
   void warnOfLostCommits(config, db, log, keeper.signal);
   void keepSetUp(client, clientConnection, log, keeper.signal);
-  // Workers that never ran do not release their connection, so the process must exit here. No work has begun yet.
+  // Workers that never ran do not release their connection, so the process must exit here. This is safe, because no
+  // work has begun.
   if (stopping) process.exit(0);
   log.info({ channels: [...channels.keys()] }, 'worker ready');
   await Promise.all(workers.map((worker) => worker.run()));
@@ -122,8 +123,8 @@ async function connect(
 }
 
 /**
- * Checks search attributes and Schedules now and every minute, and creates the ones that a new Temporal database does
- * not have. Each check also logs a warning if the sweep does not run.
+ * Checks the search attributes and the Schedule now and every minute, and creates those that are missing, for example
+ * in a new Temporal database. Each check also logs a warning if the sweep does not run.
  */
 async function keepSetUp(
   client: Client,

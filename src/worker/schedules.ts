@@ -8,7 +8,7 @@ import { SWEEP_WORKFLOW } from '../workflows/messages.ts';
 /**
  * The version of the Schedule's definition. Increase the version with every change of the definition. The version is
  * stored in the memo of the workflows that the Schedule starts, because a Schedule's own memo cannot be changed. A
- * Schedule without a version is older than version 1.
+ * Schedule without a version was created before version 1.
  */
 const SWEEP_VERSION = 1;
 const VERSION_KEY = 'nodropScheduleVersion';
@@ -34,8 +34,8 @@ const SWEEP_SCHEDULE = {
       memo: { fields: { [VERSION_KEY]: defaultPayloadConverter.toPayload(SWEEP_VERSION) } },
     },
   },
-  // The server does not start a missed sweep later, because the next sweep finds the same rows. `overlapPolicy: 1`
-  // (skip) means that the server starts no second sweep while one runs.
+  // A missed sweep is not started later, because the next sweep finds the same rows. With `overlapPolicy: 1` (skip),
+  // the server does not start a sweep while another one runs.
   policies: { overlapPolicy: 1, catchupWindow: msToTs('1 minute') },
 };
 
@@ -43,10 +43,10 @@ const [ALREADY_EXISTS, NOT_FOUND] = [6, 5];
 
 /**
  * Creates the sweep's Schedule if it is missing, or updates it to the current version. A paused Schedule stays paused
- * and keeps its note. A Schedule of a newer version stays unchanged: during a rolling deploy, an older worker must not
- * replace it.
- * @returns what the function did. The server ignores an update if the Schedule was changed at the same moment; the next
- *   call then updates it.
+ * and keeps its note. A Schedule of a newer version does not change, because an older worker must not replace it during
+ * a rolling deploy.
+ * @returns what the function did. If another process changes the Schedule at the same moment, the server ignores this
+ *   update. The next call then repeats it.
  */
 export async function ensureSchedules(client: Client): Promise<'created' | 'updated' | 'unchanged'> {
   const { workflowService } = client;

@@ -46,8 +46,9 @@ export interface WorkersOptions extends ActivityDeps {
 
 /**
  * Creates all workers of a process: one for workflows and ledger activities, one for the sweep, one for the order
- * services, and two for each channel. A channel has a second worker so that a backlog of scheduled queries never delays
- * a payer. The two workers of a channel share its rate limit, which the Temporal server enforces over all processes.
+ * services, and two for each channel. One of a channel's two workers only sends scheduled queries, so that a backlog of
+ * them never delays a payer. The two workers of a channel share the channel's rate limit, which the Temporal server
+ * enforces over all processes.
  */
 export async function createWorkers(options: WorkersOptions): Promise<Worker[]> {
   return await Promise.all([
@@ -59,8 +60,8 @@ export async function createWorkers(options: WorkersOptions): Promise<Worker[]> 
 }
 
 /**
- * The default number of workflows that a worker keeps in memory. Far fewer workflows are active at the same time. This
- * number bounds the memory, however many workflows wait.
+ * The default number of workflows that a worker keeps in memory. It limits the worker's memory, however many workflows
+ * wait. Far fewer workflows are active at the same time.
  */
 const CACHED_WORKFLOWS = 150;
 
@@ -95,8 +96,8 @@ export async function createMainWorker(options: WorkersOptions): Promise<Worker>
       ...refundLedgerActivities(options),
       ...redeliveryActivities(options),
     },
-    // This timeout limits how long a workflow task waits for the worker that has the workflow in memory. With the
-    // default of 10 s, the next callback after an idle worker was killed would be delayed by 7 to 10 s.
+    // A workflow task waits at most this time for the worker that has the workflow in memory. With the default of 10 s,
+    // a callback that arrives after an idle worker was killed would be delayed by 7 to 10 s.
     stickyQueueScheduleToStartTimeout: '3 s',
     maxCachedWorkflows: options.maxCachedWorkflows ?? CACHED_WORKFLOWS,
   });
@@ -138,7 +139,8 @@ function fairly(options: WorkersOptions): WorkersOptions {
 export function createChannelWorkers(options: WorkersOptions): Promise<Worker>[] {
   const shared = sharedOptions(options);
   return [...options.channels.values()].flatMap((channel) => {
-    // Each worker has its own activity slots, so it also gets its own limits on a merchant's concurrent calls.
+    // Each worker has its own activity slots. Therefore each also gets its own limits for a merchant's concurrent
+    // calls.
     const calls = fairly(options);
     const polls = fairly(options);
     const { queryChannel: _query, ...payments } = channelActivities(calls);

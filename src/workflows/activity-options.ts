@@ -8,7 +8,7 @@ import { REFUND_ASKED_EVERY_AT_MOST_MS } from '../domain/refund.ts';
  * calls have no task queue, because the caller adds the queue of its channel.
  */
 
-/** A retry policy without a limit, for work that must be done. */
+/** A retry policy without a limit, for work that must succeed. */
 const UNTIL_DONE = { initialInterval: '1 s', backoffCoefficient: 2, maximumInterval: '1 m' } as const;
 
 /**
@@ -33,7 +33,10 @@ export const LEDGER_BRIEFLY = {
   scheduleToCloseTimeout: '30 s',
 } as const satisfies ActivityOptions;
 
-/** Ledger reads are local activities with one attempt. local-activities.ts explains why they are not retried. */
+/**
+ * Options of ledger reads, which are local activities with one attempt. local-activities.ts explains why they are not
+ * retried.
+ */
 export const LEDGER_READ = {
   startToCloseTimeout: '10 s',
   retry: { maximumAttempts: 1 },
@@ -50,9 +53,8 @@ export const ORDER_UPDATE_AT_ONCE = {
 } as const satisfies LocalActivityOptions;
 
 /**
- * The longest time that one attempt to create a trade can take. The attempt can continue for this long even if its
- * activity ended earlier. An attempt sends no request after the payment's expiry, and an adapter's request times out
- * after 8 s.
+ * The longest time that one attempt to create a trade can take, even if the attempt's activity ends earlier. An attempt
+ * sends no request after the payment's expiry, and an adapter's request times out after 8 s.
  */
 export const CREATE_ATTEMPT_MS = 15_000;
 
@@ -152,7 +154,7 @@ export const AWAIT_BATCH = {
   retry: AS_THE_FAILURE_SAYS,
 } as const satisfies ActivityOptions;
 
-/** Options of one step of the sweep. After two failed attempts the next sweep does the work. */
+/** Options of one step of the sweep. After two failed attempts the step's work is left to the next sweep. */
 export const SWEEP = {
   taskQueue: SWEEP_TASK_QUEUE,
   startToCloseTimeout: '50 s',
@@ -160,7 +162,7 @@ export const SWEEP = {
 } as const satisfies ActivityOptions;
 
 /**
- * After this number of failed attempts an attention is raised, and the retries continue. The attempts take about 10 min
- * (`updateOrder`), 2 min (`create`) and 1 min (`close`).
+ * After this number of failed attempts an attention is raised, and the retries continue. The attention is raised after
+ * about 10 min (`updateOrder`), 2 min (`create`) or 1 min (`close`).
  */
 export const ALARM_AFTER = { updateOrder: 16, create: 8, close: 6 } as const;

@@ -30,7 +30,7 @@ class DeliveryRun {
   #isWoken = false;
   /** How many signals this run has received so far. */
   #messagesReceived = 0;
-  /** The number of requested redeliveries that this run still has to make for a settled delivery. */
+  /** The number of requested redeliveries of a settled delivery that this run must still make. */
   #redeliveries = 0;
 
   constructor(input: DeliveryInput) {

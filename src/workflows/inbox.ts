@@ -28,7 +28,7 @@ export function isBefore(one: Message['kind'], other: Message['kind']): boolean 
 
 /**
  * False if the message has no effect on a settled payment. Hints, and callbacks that report no refund, do not affect a
- * settled payment. So they do not interrupt a delivery attempt.
+ * settled payment. Therefore these messages do not interrupt a delivery attempt.
  */
 export function concernsSettledPayment(message: Message): boolean {
   if (message.kind === 'callback') return message.notice?.refundedAmount !== undefined;

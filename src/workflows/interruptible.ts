@@ -1,10 +1,9 @@
 import * as wf from '@temporalio/workflow';
 
 /**
- * Runs `work` until it is done, `isInterrupted` returns true, or `timeout.ms` have passed. If `work` is not done by
- * then, cancels `work`.
+ * Runs `work`. If `isInterrupted` returns true or `timeout.ms` pass before `work` is done, the function cancels `work`.
  * @returns false when the work was cancelled. The caller must then read the row again, because an activity may have
- *   written to the ledger before.
+ *   written to the ledger before it was cancelled.
  */
 export async function untilDoneOrMessage(
   work: () => Promise<void>,

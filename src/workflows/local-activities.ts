@@ -3,9 +3,9 @@ import { LEDGER_READ, type ORDER_UPDATE_AT_ONCE } from './activity-options.ts';
 
 /**
  * Proxies for local activities. A local activity takes one history event instead of three, and needs no additional
- * workflow task. It has only one attempt. The wait for a retry would hold a workflow task slot, or would be a timer
- * that no message can end. After a failed read, `whileRowMissing` reads again. After a failed order update, a regular
- * activity continues.
+ * workflow task. It has only one attempt, because the wait for a retry would hold a workflow task slot, or would be a
+ * timer that no message can interrupt. After a failed read, `whileRowMissing` reads again. After a failed order update,
+ * a regular activity continues.
  */
 export function localActivities<Activities>(
   options: (typeof LEDGER_READ | typeof ORDER_UPDATE_AT_ONCE) & { readonly summary?: string } = LEDGER_READ,

@@ -7,9 +7,9 @@ import { isLocalFailure } from './local-activities.ts';
 import { searchAttributes } from './messages.ts';
 
 /**
- * The ledger may lack a workflow's row after a restored backup or a lost commit. The workflow is then the only trace
- * of the row. Such a workflow does not fail. It checks for the row at growing intervals until the row is restored. If
- * the database cannot be read, the workflow tries again at shorter intervals.
+ * After a restored backup or a lost commit, a workflow's row may be missing in the ledger. The workflow is then the
+ * only record of the row. Such a workflow does not fail. It checks for the row at growing intervals until the row is
+ * restored. If the database cannot be read, the workflow tries again at shorter intervals.
  */
 
 /**
@@ -54,7 +54,10 @@ export function isRowLost(error: unknown): boolean {
 
 const ATTENTION = defineSearchAttributeKey(searchAttributes.attention, 'KEYWORD');
 
-/** Sets or clears the attention `row_lost` in the search attribute. An earlier run of the workflow may have set it. */
+/**
+ * Sets or clears the attention `row_lost` in the workflow's search attribute. An earlier run may already have set the
+ * attention.
+ */
 function show(isLost: boolean): void {
   const isShown = wf.workflowInfo().typedSearchAttributes.get(ATTENTION) === ROW_LOST;
   if (isShown !== isLost) wf.upsertSearchAttributes([{ key: ATTENTION, value: isLost ? ROW_LOST : null }]);
@@ -67,14 +70,14 @@ export interface MissingRow {
   readonly messages: () => number;
   /** False while the run holds data that is not in the ledger. Such a run must not continue as new. */
   readonly mayRenew: () => boolean;
-  /** Continues the workflow as new once the run's history is long. */
+  /** Continues the workflow as new. Called when the run's history is long. */
   readonly renew: () => Promise<never>;
 }
 
 /**
- * Reads the row and does the work with it. If the row is lost or unreadable, the function waits, and then reads the row
- * again. It does the same if the row gets lost during the work. The wait ends early when a message arrives. The wait
- * doubles each time, from 1 min to 1 h for a lost row, and from 2 s to 1 min for an unreadable row.
+ * Reads the row and does the work with it. If the row is lost or unreadable, before or during the work, the function
+ * waits and then starts again. The wait ends early when a message arrives. The wait doubles each time, from 1 min to 1
+ * h for a lost row, and from 2 s to 1 min for an unreadable row.
  */
 export async function whileRowMissing<Row>(
   load: () => Promise<Row>,

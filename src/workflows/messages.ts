@@ -16,8 +16,8 @@ export const SWEEP_WORKFLOW = 'sweep';
 export type SweepResult = Readonly<Record<string, number | string>>;
 
 /**
- * Input of a payment's workflow. It holds the configuration at the workflow's start, because workflow code never reads
- * configuration.
+ * Input of a payment's workflow. It contains the configuration as it was at the workflow's start, because workflow code
+ * never reads configuration.
  */
 export interface PaymentInput extends PaymentTerms {
   /** The waits between scheduled queries, in ms; the last wait repeats until the expiry. */
@@ -29,7 +29,7 @@ export interface PaymentInput extends PaymentTerms {
 /** Input of a refund's workflow. The workflow reads all other data from the ledger. */
 export interface RefundInput {
   readonly refundId: string;
-  /** The refunded payment, so that `recover --lost` knows it when the refund's row is lost. */
+  /** The refunded payment. `recover --lost` needs this id if the refund's row is lost. */
   readonly paymentId: string;
   readonly channel: string;
 }
@@ -69,12 +69,14 @@ export const hintSignal = defineSignal<[{ readonly tight: boolean }]>('hint');
 export const noticeSignal = defineSignal('notice');
 /** Sent after cancellation of the payment was requested. The request is already in the ledger. */
 export const cancelSignal = defineSignal('cancel');
-/** Makes the workflow read its row again. Sent by the sweep, the API and the CLI after a change in the ledger. */
+/**
+ * Makes the workflow read its row again. The sweep, the API and the CLI send this signal after a change in the ledger.
+ */
 export const wakeSignal = defineSignal('wake');
 
 /**
- * Renews an expired next action. If the renewal takes longer than 15 s, the expired action stays. If the payment's
- * status is `created`, the update completes when the status changes.
+ * Renews an expired next action. If the renewal takes longer than 15 s, the payment keeps the expired action. If the
+ * payment's status is `created`, the update completes when the status changes.
  */
 export const nextActionUpdate = defineUpdate<void, []>('nextAction');
 /** Queries the channel once, immediately. Returns false if the channel gave no readable answer. */

@@ -68,7 +68,7 @@ export async function payment(input: PaymentInput): Promise<void> {
   wf.setHandler(cancelSignal, () => run.post({ kind: 'cancel', by: 'the merchant' }));
   wf.setHandler(wakeSignal, () => run.post({ kind: 'wake' }));
   // The scope is non-cancellable, because the workflow continues after "Request Cancellation" in the Web UI, and must
-  // answer updates.
+  // still answer updates.
   wf.setHandler(nextActionUpdate, () => wf.CancellationScope.nonCancellable(() => run.awaitNextAction()));
   wf.setHandler(askChannelUpdate, () => wf.CancellationScope.nonCancellable(() => run.askNow()));
 
@@ -93,15 +93,15 @@ const atOnce = localActivities<Pick<LedgerActivities, 'updateOrder'>>({
   summary: UPDATE_ORDER_SUMMARY,
 });
 
-/** Raising an attention must not delay the settlement of the payment. */
+/** These activities have short timeouts, because raising an attention must not delay the payment's settlement. */
 const attentions = wf.proxyActivities<Pick<LedgerActivities, 'raiseAttention'>>(LEDGER_BRIEFLY);
 
 const STATUS = defineSearchAttributeKey(searchAttributes.status, 'KEYWORD');
 const ATTENTION = defineSearchAttributeKey(searchAttributes.attention, 'KEYWORD');
 
 /**
- * How long after its creation a payment counts as new. The first run of a new payment may skip reading the row,
- * because `createAtChannel` reads the row. A run that starts later, for example after a reset, reads the row first.
+ * If the first run starts within this time after the payment's creation, it may skip reading the row, because
+ * `createAtChannel` reads the row. A run that starts later, for example after a reset, reads the row first.
  */
 const NEW_FOR_MS = 60_000;
 
@@ -127,8 +127,8 @@ class PaymentRun {
    */
   #due: 'query' | 'tight' | undefined;
   /**
-   * How many times in a row the channel has contradicted itself. Each time a query reported "unpaid", and then the
-   * channel refused the close as "already paid".
+   * How many times in a row the channel has contradicted itself: a query reported "unpaid", and then the channel
+   * refused the close as "already paid".
    */
   #contradictions = 0;
   /** The newest progress of the delivery to the order service that this run has read. */
@@ -157,7 +157,7 @@ class PaymentRun {
       await wf.condition(() => this.#row?.status !== 'created' || this.#isMissing);
       return;
     }
-    // A payment that is about to end gets no new next action, and its end is not interrupted.
+    // A payment that is about to end gets no new next action. Therefore its end is not interrupted.
     if (isToEnd(this.#row, Date.now())) return;
     const message: Message = { kind: 'renewAction', until: Date.now() + RENEWAL_MS, done: false };
     this.post(message);
@@ -183,8 +183,8 @@ class PaymentRun {
       {
         onMissing: (why, nextLookAt) => this.#showMissing(why, nextLookAt),
         messages: () => this.#messagesReceived,
-        // This condition need not check for cancellations and updates. A requested cancellation is in the ledger, and a
-        // waiting update prevents continue-as-new anyway.
+        // Cancellations and updates need no check here. A requested cancellation is in the ledger, and a waiting update
+        // prevents continue-as-new anyway.
         mayRenew: () =>
           this.#due === undefined && this.#ofKind('callback').length === 0 && !this.#mayStillBeCreated(),
         renew: () => this.#renew(),
@@ -211,7 +211,7 @@ class PaymentRun {
       } else if (message !== undefined) {
         await this.#receive(message, row);
       } else if (this.#isOver(row)) {
-        // Before the run ends, waiting updates get their answer, and messages that arrived meanwhile are handled.
+        // Before the run ends, it answers waiting updates and handles messages that have arrived meanwhile.
         await wf.condition(() => wf.allHandlersFinished() || this.#inbox.length > 0);
         if (this.#inbox.length === 0) return;
       } else if (row.status === 'created' && this.#mayStillBeCreated()) {
@@ -266,11 +266,11 @@ class PaymentRun {
   }
 
   /**
-   * Does the work for messages of one kind, and removes the messages from the inbox when the work is done. An
-   * interrupted channel call is abandoned and not cancelled. The call has a timeout, and its answer is still written
-   * to the ledger.
-   * @returns false if a message of higher priority arrived that is not a hint. The given messages then stay in the
-   *   inbox.
+   * Does the work for messages of one kind, and removes the messages from the inbox when the work is done. If a channel
+   * call is interrupted, the workflow no longer waits for it but does not cancel it. The call has a timeout, and its
+   * answer is still written to the ledger.
+   * @returns false if a message of higher priority, other than a hint, interrupted the work. The given messages then
+   *   stay in the inbox.
    */
   async #unlessBefore(
     kind: Message['kind'],
@@ -300,9 +300,9 @@ class PaymentRun {
   async #receiveCallback(notice: CallbackNotice | undefined, row: PaymentSnapshot): Promise<void> {
     const reportsRefund = notice?.refundedAmount !== undefined;
     if (row.status !== 'succeeded') {
-      // If a callback reports exactly the requested amount, the money is already recorded in the ledger, and
-      // `updateOrder` settles it. The signal alone does not prove a payment. Therefore the channel is queried if the
-      // ledger has no money on record (P2).
+      // If a callback reports exactly the requested amount, the ledger should already have recorded the money, and
+      // `updateOrder` settles it. The signal alone does not prove a payment. Therefore, if the ledger has no money on
+      // record, the channel is queried (P2).
       if (notice !== undefined && !reportsRefund && reportsFullAmount(notice, row)) await this.#updateOrder();
       else this.#row = await this.#load();
       if (!hasMoney(this.#row ?? row)) this.#due ??= 'query';
@@ -314,8 +314,9 @@ class PaymentRun {
   }
 
   /**
-   * Handles a notice of the channel, after which a query is due. A settled payment has no planned queries, so this
-   * function queries the channel immediately. The sweep repeats the notice until the channel answers.
+   * Handles a notice of the channel, which makes a query due. A settled payment has no planned queries. Therefore the
+   * function itself queries the channel about a settled payment. The sweep repeats the notice until the channel
+   * answers.
    */
   async #receiveNotice(row: PaymentSnapshot): Promise<void> {
     const notices = this.#ofKind('notice');
@@ -340,11 +341,11 @@ class PaymentRun {
 
   /** True when no update waits for an answer and all data of the run is also in the ledger. */
   async #mayContinueAsNew(row: PaymentSnapshot): Promise<boolean> {
-    // If the payment is about to be closed, the run need not keep a due query. The payment is queried before the close
-    // anyway.
+    // If the payment is about to be closed, a due query need not be kept, because the payment is queried before the
+    // close anyway.
     if (this.#due !== undefined && !isToClose(row, Date.now())) return false;
-    // The run first waits until the handlers of answered updates have finished. It does not wait if the payment's
-    // status is `created`, because an update can then last longer.
+    // The run first waits until all update handlers have finished. It does not wait while the payment's status is
+    // `created`, because an update can then take long.
     if (row.status !== 'created')
       await wf.condition(() => wf.allHandlersFinished() || this.#inbox.length > 0);
     return wf.allHandlersFinished() && this.#inbox.length === 0;
@@ -376,10 +377,11 @@ class PaymentRun {
         );
       } catch (error) {
         if (!isOutOfTime(error)) throw error;
-        // The abandoned attempt to create the trade began before its activity ended and before the expiry. So it runs
-        // for at most CREATE_ATTEMPT_MS after the earlier of these two times.
+        // The last attempt to create the trade began before its activity ended and before the expiry. Therefore it ends
+        // at most CREATE_ATTEMPT_MS after the earlier of these two times.
         if (mayRunOn(error)) this.#mayBeCreatedUntil = Math.min(expiresAt, Date.now()) + CREATE_ATTEMPT_MS;
-        // The server ends the activity early if its next attempt would start after the expiry.
+        // If the activity's next attempt would start after the expiry, the server ends the activity before the expiry.
+        // The workflow then waits until the expiry.
         const left = expiresAt - Date.now();
         if (left > 0)
           await wf.sleep(left, { summary: 'until the payment expires: no time for another attempt' });
@@ -395,10 +397,9 @@ class PaymentRun {
   }
 
   /**
-   * Waits until an attempt to create the trade has certainly ended. When the server ends the activity at the expiry,
-   * the worker continues the attempt. In addition, the channel may still process a request that timed out. A query
-   * during this time could report an unknown trade. The payment would then end, although the trade is created later
-   * and stays open.
+   * Waits until the last attempt to create the trade has certainly ended. When the server ends the activity, the worker
+   * may still run the attempt. In addition, the channel may still process a request that timed out. If a query during
+   * this time reported an unknown trade, the payment would end, although the trade is created later and stays open.
    */
   async #awaitLastAttempt(): Promise<void> {
     const left = this.#mayBeCreatedUntil - Date.now();
@@ -465,8 +466,8 @@ class PaymentRun {
 
   /**
    * Called when the channel has refused the close as "already paid", although a query reported "unpaid". Waits before
-   * the next query, because the channel's answers to queries are still out of date. A later query will report "paid"
-   * and the amount, and only a query reports the amount.
+   * the next query, because the channel's answers to queries are still out of date. A query is needed, because only a
+   * query reports the amount.
    */
   async #awaitQueryAfterClose(row: PaymentSnapshot): Promise<void> {
     const lag = closeLag(this.#contradictions);
@@ -560,8 +561,8 @@ class PaymentRun {
     const { paymentId, merchantId, orderId } = this.#input;
     const owned = { paymentId, merchantId, orderId };
     const updated = await atOnce.updateOrder(owned).catch(async (error: unknown) => {
-      // If the local activity fails, even because of a lost row, the regular activity continues the work. The regular
-      // activity is visible in the Web UI and retries forever.
+      // If the local activity fails, even because of a lost row, a regular activity repeats the work. The regular
+      // activity is visible in the Web UI, and Temporal retries it forever.
       if (!isLocalFailure(error)) throw error;
       return await this.#alarmed(
         {
@@ -574,10 +575,11 @@ class PaymentRun {
       );
     });
     this.#row = updated.snapshot;
-    // Signals and the start of a child workflow need only the Temporal server, so the workflow waits for them.
+    // The workflow can wait for signals and for the start of a child workflow, because they need only the Temporal
+    // server.
     for (const other of updated.cancelled) {
-      // A failed signal is ignored. The requested cancellation is in the ledger, and if the workflow of that payment
-      // does not run, the sweep starts that workflow.
+      // A failed signal is ignored, because the requested cancellation is in the ledger. If the workflow of that
+      // payment does not run, the sweep starts it.
       await wf
         .getExternalWorkflowHandle(paymentWorkflowId(other))
         .signal(cancelSignal)
@@ -587,8 +589,8 @@ class PaymentRun {
   }
 
   /**
-   * Called when nodrop's order is paid. Delivers the event to the merchant's order service until the service agrees
-   * or refuses for good.
+   * Called when the order in nodrop's ledger is paid. Delivers the event to the merchant's order service until the
+   * service agrees or definitely refuses.
    */
   async #deliverToOrderService(): Promise<void> {
     let refund: string | null = null;
@@ -609,8 +611,8 @@ class PaymentRun {
   }
 
   /**
-   * Starts the refund's workflow. The refund is in the ledger. Therefore, if the start fails, the sweep starts the
-   * workflow.
+   * Starts the refund's workflow. If the start fails, the sweep starts the workflow, because the refund is in the
+   * ledger.
    */
   async #startRefund(refundId: string): Promise<void> {
     await wf
@@ -660,7 +662,7 @@ class PaymentRun {
     return await work(optionsNow());
   }
 
-  /** Raises the attention. False if that did not succeed within 30 s. */
+  /** Raises the attention. Returns false if it could not be raised within 30 s. */
   async #show(attention: Attention, detail: string): Promise<boolean> {
     try {
       this.#publish(await attentions.raiseAttention(this.#input.paymentId, attention, detail));
@@ -703,7 +705,7 @@ class PaymentRun {
 
   /** Shows the payment's state in the Web UI, in the search attributes and the current details. */
   #publish(row: PaymentSnapshot): void {
-    // The current search attributes are read from Temporal. The starter of the run, an earlier run, or
+    // The current search attributes are read from Temporal, because the starter of the run, an earlier run, or
     // `whileRowMissing` may have set them.
     const { typedSearchAttributes: shown } = wf.workflowInfo();
     const attention = shown.get(ATTENTION) ?? null;
@@ -725,9 +727,9 @@ function isUntouched({ isNew, createdAt }: PaymentInput): boolean {
 }
 
 /**
- * True if an activity has reached its schedule-to-close timeout, or if no further attempt fits into that timeout.
- * False if the activity has only used up its attempts. If no worker took the activity in time, the server reports a
- * schedule-to-start timeout.
+ * True if an activity has reached its schedule-to-close timeout, or if no further attempt fits into that timeout. Also
+ * true if no worker took the activity in time (schedule-to-start timeout). False if the activity has only used up its
+ * attempts.
  */
 function isOutOfTime(error: unknown): boolean {
   if (!(error instanceof wf.ActivityFailure)) return false;
@@ -737,7 +739,7 @@ function isOutOfTime(error: unknown): boolean {
 }
 
 /**
- * True if the work of an activity may still run although the activity ended without a result. The worker continues an
+ * True if an activity's work may still continue although the activity ended without a result. The worker continues an
  * attempt that timed out, and the channel may still process a request for which the adapter no longer waits. False if
  * no worker ever took the activity.
  */

@@ -8,7 +8,9 @@ const { takeWaiting, endRedelivery } = wf.proxyActivities<RedeliveryActivities>(
 const { redeliver } = wf.proxyActivities<RedeliveryActivities>(REDELIVER);
 const { awaitTold } = wf.proxyActivities<RedeliveryActivities>(AWAIT_BATCH);
 
-/** After this many batches in a row without any answer, the order service counts as failing again. */
+/**
+ * After this many batches in a row without any answer, the redelivery ends, because the order service is failing again.
+ */
 const BATCHES_WITHOUT_ANSWER = 2;
 
 /**

@@ -18,10 +18,10 @@ const callbacks = wf.proxyActivities<Pick<RefundLedgerActivities, 'recordRefundC
 const reads = localActivities<Pick<RefundLedgerActivities, 'loadRefund'>>();
 
 /**
- * Runs one refund from its row in the ledger until the channel has decided for good. The workflow requests the refund
- * under the same number until the channel answers. Then it queries the refund while the channel processes it. The
- * workflow never gives up. The signal handlers only add to the inbox. `run` is the one loop that owns the state, and
- * it reads the ledger before each decision.
+ * Runs one refund until the channel has made its final decision. The workflow requests the refund under the same number
+ * until the channel answers. Then it queries the refund while the channel processes the refund. The workflow has no
+ * deadline. The signal handlers only add to the inbox. `run` is the one loop that owns the state, and it reads the
+ * ledger before each decision.
  */
 export async function refund(input: RefundInput): Promise<void> {
   const run = new RefundRun(input);

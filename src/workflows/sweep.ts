@@ -6,8 +6,8 @@ import type { SweepResult } from './messages.ts';
 const activities = wf.proxyActivities<SweepActivities>(SWEEP);
 
 /**
- * The sweep's lanes, which run at the same time. The steps of one lane run one after another, because the first step
- * finds work for the second step.
+ * The lanes of the sweep run at the same time. The steps of one lane run one after another, because an earlier step can
+ * find work for a later step.
  */
 const LANES = [
   ['sweepUnmatched', 'sweepCallbacks'],
@@ -22,9 +22,9 @@ const LANES = [
 type StepName = (typeof LANES)[number][number];
 
 /**
- * The sweep repairs what other processes left undone. The Schedule `nodrop-sweep` runs it every minute. If a step
- * fails, the next steps still run. The sweep's lanes run at the same time, so that a slow lane does not delay the
- * other lanes.
+ * The sweep does the work that other processes left undone. The Schedule `nodrop-sweep` runs it every minute. If a step
+ * fails, the next steps still run. The sweep's lanes run at the same time, so that a slow lane does not delay the other
+ * lanes.
  */
 export async function sweep(): Promise<SweepResult> {
   const result: Record<string, number | string> = {};

@@ -26,9 +26,9 @@ export interface NextQueries {
 }
 
 /**
- * Returns the current details of a payment's workflow in the Temporal Web UI, as Markdown for a support engineer.
- * They say what the payment waits for, since when it waits, what the channel answered last, and when the next query
- * follows. The Web UI shows a headline and three short lines without scrolling.
+ * Returns the current details of a payment's workflow in the Temporal Web UI, as Markdown for a support engineer. They
+ * say what the payment waits for, since when it waits, what the channel answered last, and when the next query follows.
+ * The text is short, because the Web UI shows only a headline and three short lines without scrolling.
  */
 export function describePayment(
   row: PaymentSnapshot,
@@ -115,7 +115,7 @@ function lastAnswer(row: PaymentSnapshot): string {
 
 /**
  * The line about the next query. While the query activity retries, the workflow does not see the channel's answers.
- * During that time the line shows the planned queries, and says that the last answer is under Pending Activities.
+ * Therefore the line then shows the planned queries, and refers to Pending Activities for the last answer.
  */
 function nextQuery({ at, waits }: NextQueries): string {
   if (waits.length === 0) return `next query at ${clock(at)}, or as soon as a callback or hint arrives`;
