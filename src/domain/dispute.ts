@@ -17,7 +17,7 @@ export interface KeptDispute extends ChannelDispute {
 }
 
 /**
- * The maximum number of disputes that nodrop stores for a payment. It bounds the data, and real trades have fewer
+ * The maximum number of disputes that nodrop stores for a payment. It limits the stored data. Real trades have fewer
  * disputes.
  */
 const DISPUTES_AT_MOST = 20;
@@ -36,9 +36,9 @@ export const isDisputed = (payment: {
 }): boolean => payment.attention === 'disputed' || disputesOf(payment).some(({ state }) => state === 'open');
 
 /**
- * True if the open disputes of a payment hold back a refund. An inquiry does not withhold money, and a refund ends it.
- * So if all open disputes are inquiries, a refund that a person requested may be sent. An automatic refund waits for
- * the end of the inquiries.
+ * True if a refund of the payment must wait for open disputes. An inquiry withholds no money, and a refund ends it. So
+ * if all open disputes are inquiries, nodrop sends a refund that a person requested. An automatic refund waits for the
+ * end of the inquiries.
  */
 export function isHeldByDispute(
   payment: Parameters<typeof isDisputed>[0] & { readonly receivedCurrency: CurrencyCode | null },

@@ -18,10 +18,7 @@ export const DEVELOPMENT_MERCHANT = 'demo';
 
 export const SWEEP_SCHEDULE_ID = 'nodrop-sweep';
 
-/**
- * The type of an activity failure that means that the ledger does not have the row. Temporal does not retry this
- * failure.
- */
+/** An activity fails with this type if the ledger does not have the row. Temporal does not retry this failure. */
 export const ROW_LOST_FAILURE = 'RowLost';
 
 /** The task queue of the workflows, and of activities that only use the ledger. */

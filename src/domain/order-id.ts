@@ -7,7 +7,7 @@ const AT_MOST = 64;
  * The characters of an order id: letters, marks, digits, punctuation and symbols of every script, and the space U+0020.
  */
 const CHARACTERS = /^[\p{L}\p{M}\p{N}\p{P}\p{S} ]*$/u;
-/** Characters that belong to the accepted classes, but that people cannot see. */
+/** These characters belong to the accepted classes, but people cannot see them. */
 const INVISIBLE = /[\p{Default_Ignorable_Code_Point}\u2800]/u;
 
 /**

@@ -19,7 +19,7 @@ export const CALLBACK_RETRY_MS: readonly number[] = [
   ...[30 * MINUTE, 30 * MINUTE, 30 * MINUTE, HOUR, 3 * HOUR, 3 * HOUR, 3 * HOUR, 6 * HOUR, 6 * HOUR],
 ];
 
-/** Timeout of a callback. WeChat Pay treats a callback as failed if it is not answered within 5 s. */
+/** Timeout of a callback. WeChat Pay also treats a callback as failed if no answer arrives within 5 s. */
 const ANSWER_WITHIN_MS = 5_000;
 
 export type NotificationType = 'trade.succeeded' | 'trade.failed' | 'trade.processing' | 'refund.succeeded';
@@ -57,7 +57,7 @@ export class Notifier {
     for (const notification of this.#store.notifications.values()) this.#schedule(notification);
   }
 
-  /** Cancels all scheduled callbacks. This is called after the ledger was emptied. */
+  /** Cancels all scheduled callbacks. Called after the ledger was emptied. */
   forget(): void {
     for (const timer of this.#timers.values()) clearTimeout(timer);
     this.#timers.clear();
@@ -153,8 +153,8 @@ export class Notifier {
       attempts: due.attempts + 1,
       nextAt: Date.now() + (wait ?? 0),
     };
-    // The attempt is recorded before it is sent. If the process is killed between these two steps, the callback is sent
-    // again and the count is not lost.
+    // The attempt is recorded before it is sent. If the process is killed in between, the next process sends the
+    // callback again, and the attempt is still counted.
     this.#store.write({ notification });
     this.#store.write({ trade: { ...trade, callbackAttempts: trade.callbackAttempts + copies } });
     await this.#store.durable();

@@ -2,7 +2,7 @@ import { ChannelError } from '../../domain/channel.ts';
 import { fromDecimal, toDecimal } from '../../domain/money.ts';
 
 /**
- * Alipay writes amounts as decimal strings in yuan, but nodrop stores fen. nodrop converts them without floating-point
+ * Alipay writes amounts as decimal strings in yuan, but nodrop stores fen. The conversion uses no floating-point
  * numbers.
  */
 

@@ -23,8 +23,8 @@ type Params = Readonly<Record<string, string>>;
 
 const OUR_NUMBER = /^[0-9A-Za-z_]{1,32}$/;
 /**
- * The form of an out_trade_no at Alipay. Trades that were created without nodrop also have this form, and nodrop may
- * have adopted them.
+ * The form of every out_trade_no at Alipay, also of a trade that nodrop did not create. nodrop may have adopted such a
+ * trade.
  */
 const ITS_NUMBER = /^[0-9A-Za-z_]{1,64}$/;
 const TRADE_NOTIFICATION = 'trade_status_sync';

@@ -81,7 +81,7 @@ export async function linkOf(account: ChannelAccount, request: AlipayRequest, at
   return `${gatewayOf(credentials)}?${await sign(credentials, request, at)}`;
 }
 
-/** The outer part of Alipay's answer, which the signature does not cover. */
+/** The outer part of Alipay's answer. The signature does not cover it. */
 const envelopeSchema = z.looseObject({ sign: z.string().optional() });
 
 /**

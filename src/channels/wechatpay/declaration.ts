@@ -21,7 +21,7 @@ const EXPIRY = { atLeastMs: MINUTE_MS, atMostMs: 7 * DAY_MS };
 const SUBJECT = { atMost: 127, countedIn: 'characters' } as const;
 
 /**
- * WeChat Pay refuses to close an order that was created less than this time ago:
+ * WeChat Pay refuses to close an order that is younger than this:
  * https://developers.weixin.qq.com/minigame/dev/wxcloudrun/src/development/pay/order/close.html
  */
 export const NO_CLOSE_WITHIN_MS = 5 * MINUTE_MS;
