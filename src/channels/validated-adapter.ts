@@ -169,7 +169,8 @@ const callbackSchema = z.discriminatedUnion('kind', [
 
 /**
  * Wraps an adapter. The wrapped adapter returns only answers that the ledger can store. For any other answer it throws
- * an error, and nodrop queries the channel again. nodrop rejects a callback that cannot be stored as malformed.
+ * an error, and nodrop queries the channel again. If a callback cannot be stored, nodrop rejects the callback as
+ * malformed.
  */
 export function validated(adapter: ChannelAdapter): ChannelAdapter {
   const readable = <Answer>(schema: z.ZodType, answer: Answer, no: string): Answer => {

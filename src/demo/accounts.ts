@@ -269,8 +269,8 @@ function checkRefunds(
 }
 
 /**
- * Checks that a paid order was paid by one of its payments, and that this payment and every other succeeded payment
- * were paid in the wallet.
+ * Checks that a paid order was paid by one of its payments. This payment and every other succeeded payment must be paid
+ * in the wallet.
  */
 function checkOrder(order: Order, withMoney: ReadonlySet<string>, refunds: Books['refunds']): Offence[] {
   const offence = (kind: OffenceKind, payment: Payment | undefined, detail: string): Offence => ({

@@ -53,8 +53,7 @@ const USUAL_EXPIRY_S = 1_800;
 /** The shortest expiry that live mode allows. With this expiry, payments expire during the demo. */
 const SHORT_EXPIRY_S = 60;
 /**
- * The period in which payments with the short expiry begin. They begin early, because otherwise the end of the run
- * would wait only for them.
+ * The period in which payments with the short expiry begin. They begin early, so that they do not make the run longer.
  */
 const SHORT_SPREAD_MS = 28_000;
 /**

@@ -52,8 +52,8 @@ const hours = (ms: number): string => `${ms / 3_600_000} h`;
 const days = (ms: number): string => `${ms / 86_400_000} days`;
 
 /**
- * Describes in words how long an order service must keep answering that it does not know an order, until nodrop gives
- * the order up.
+ * Describes in words how long an order service must keep answering that it does not know an order, before nodrop treats
+ * the order as gone.
  */
 const UNKNOWN_FOR = `${hours(ORDER_UNKNOWN_FOR_MS)} by default (\`NODROP_ORDER_UNKNOWN_HOURS\`)`;
 

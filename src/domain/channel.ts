@@ -112,7 +112,7 @@ export type AccountMode = 'test' | 'live';
 
 /** The name of a merchant's first account at a channel. */
 export const FIRST_ACCOUNT = 'main';
-/** The merchant's name for a channel account. The database checks the same pattern. */
+/** The pattern of the name that a merchant gives a channel account. The database checks the same pattern. */
 export const ACCOUNT_NAME = /^[a-z0-9][a-z0-9_-]{0,31}$/;
 export const ACCOUNT_NAME_RULE = 'must be 1 to 32 of a-z, 0-9, _ and -, and begin with a letter or a digit';
 
@@ -400,7 +400,7 @@ export type BrowserKind = 'wechat' | 'alipay' | 'phone' | 'desktop';
 export interface FormDeclaration {
   readonly script?: {
     readonly url: string;
-    /** The additional sources from which the cashier page may load, for its content security policy. */
+    /** The additional sources that the content security policy of the cashier page must allow. */
     readonly sources: Readonly<Record<'script' | 'connect' | 'frame', readonly string[]>>;
   };
 }

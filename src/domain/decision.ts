@@ -47,7 +47,7 @@ export type SuccessDecision =
     };
 
 /**
- * Decides what received money does to its order (steps 6 and 8 in docs/architecture.md). The function is pure. The
+ * Decides the effect of received money on its order (steps 6 and 8 in docs/architecture.md). The function is pure. The
  * ledger calls it while it holds the order's lock, and then writes the decision.
  */
 export function decideSuccess(given: SuccessCase): SuccessDecision {

@@ -41,8 +41,8 @@ export const REDELIVERY_EVERY_MS = 10 * 60_000;
 /** The longest time between two attempts to reach an order service that fails. */
 export const PROBE_EVERY_MS = 3_600_000;
 /**
- * How many calls to order services run at the same time for one merchant in a process. When few slots are free, fewer
- * calls run.
+ * The maximum number of concurrent calls to order services for one merchant in a process. If few slots are free, the
+ * number is lower.
  */
 export const CALLS_AT_ONCE = 20;
 /**

@@ -27,8 +27,9 @@ export const disputesOf = ({ disputes }: { readonly disputes: unknown }): readon
   (disputes as readonly KeptDispute[] | null) ?? [];
 
 /**
- * True while the channel decides about the money of a disputed payment. During this time no refund may be requested. If
- * a dispute in another currency than the payment's was lost, the result stays true until a person clears the attention.
+ * True while the channel decides about the money of a disputed payment. If a dispute in another currency than the
+ * payment's was lost, the result stays true until a person clears the attention. `isHeldByDispute` decides whether a
+ * refund must wait.
  */
 export const isDisputed = (payment: {
   readonly attention: Attention | null;

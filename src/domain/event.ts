@@ -32,8 +32,7 @@ export interface Standing {
 }
 
 /**
- * True if the payment is not fully refunded, and has paid its order or still needs only the order service's agreement
- * to pay it.
+ * True if the payment is not fully refunded, and it pays its order or will pay it as soon as the order service agrees.
  */
 const pays = ({ orderUpdate, receivedAmount, refundedAmount }: Standing): boolean =>
   (orderUpdate === 'pending' || orderUpdate === 'applied') && refundedAmount < (receivedAmount ?? 0);

@@ -30,10 +30,7 @@ export const LATE_WATCH_TAIL_MS = DAY_MS;
 /** If two queries of the late watch are closer together than this, nodrop sends only the later one. */
 const SAME_LATE_QUERY_MS = 120_000;
 
-/**
- * The late watch accepts an answer as the last one even if the answer comes this long before the planned end, because
- * clocks differ.
- */
+/** The late watch can end with an answer that comes at most this long before the planned end, because clocks differ. */
 export const LAST_ANSWER_EARLY_MS = 60_000;
 
 /**
@@ -65,8 +62,7 @@ const CLOSE_AGAIN_AT_LEAST_MS = 5_000;
 const CLOSE_AGAIN_AT_MOST_MS = 3_600_000;
 
 /**
- * The first wait and the longest wait of a workflow before it reads its row again, if the row is lost or cannot be
- * read.
+ * If a workflow's row is lost or cannot be read, the workflow reads it again. These are the first and the longest wait.
  */
 const LOST_ROW_MS = 60_000;
 const LOST_ROW_AT_MOST_MS = 3_600_000;

@@ -90,7 +90,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
   };
 }
 
-/** Reads the ledger, and creates the interfaces for merchants, for payers and for tests on top of it. */
+/** Reads the ledger, and creates the interfaces for merchants, payers and tests. */
 async function open(options: SimulatorOptions, publicUrl: string) {
   const { logger } = options;
   const signers = new Map(Object.entries(options.secrets).map(([name, secret]) => [name, signer(secret)]));

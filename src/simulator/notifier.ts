@@ -12,7 +12,8 @@ const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
 
 /**
- * The waits between delivery attempts of a callback. They are those of WeChat Pay v3, from its notification document.
+ * The waits between delivery attempts of a callback. They are the waits of WeChat Pay v3, according to its notification
+ * document.
  */
 export const CALLBACK_RETRY_MS: readonly number[] = [
   ...[15 * SECOND, 15 * SECOND, 30 * SECOND, 3 * MINUTE, 10 * MINUTE, 20 * MINUTE],
@@ -25,8 +26,8 @@ const ANSWER_WITHIN_MS = 5_000;
 export type NotificationType = 'trade.succeeded' | 'trade.failed' | 'trade.processing' | 'refund.succeeded';
 
 /**
- * Sends callbacks until they are acknowledged. The durable ledger has these callbacks, so sending continues after a
- * restart.
+ * Sends callbacks until they are acknowledged. The durable ledger contains these callbacks, so the simulator continues
+ * to send them after a restart.
  */
 export class Notifier {
   readonly #store: Store;

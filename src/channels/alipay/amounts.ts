@@ -14,7 +14,7 @@ export const CURRENCY = 'CNY';
  */
 export const AMOUNT_LIMITS = { atLeast: 1, atMost: 10_000_000_000 } as const;
 
-/** Fen as yuan: 1050 is `10.50`. */
+/** Formats fen as yuan: 1050 becomes `10.50`. */
 export const toYuan = (amount: number): string => toDecimal(amount, CURRENCY);
 
 const NOTHING = /^0+(\.0+)?$/;

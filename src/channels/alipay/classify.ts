@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { ChannelError, type ChannelErrorKind } from '../../domain/channel.ts';
 
 /**
- * The kind of request that Alipay answered. A refusal code that is definite for one kind of request need not be
+ * The kind of request that Alipay answered. The same refusal code can be definite for one kind of request and not
  * definite for another kind.
  */
 export type Operation = 'create' | 'refund' | 'other';

@@ -47,7 +47,7 @@ export class UnsignedAnswer extends ChannelError {
   }
 }
 
-/** The newest credentials of the account, which nodrop uses for requests. */
+/** The newest credentials of the account. nodrop uses them for requests. */
 export function newestOf({ id, credentials: [newest] }: ChannelAccount): Credentials {
   if (newest !== undefined) return newest;
   throw new ChannelError('misconfigured', `alipay: account ${id} has no settings`);

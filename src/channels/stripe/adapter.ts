@@ -348,8 +348,8 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
     async closeTrade(account, trade, signal) {
       const id = idOf(trade);
       if (id === undefined) return { state: 'unknown_trade' };
-      // nodrop must not cancel this intent, because Stripe would cancel it even if the payer may already have paid with
-      // a voucher in a shop.
+      // nodrop must not cancel this intent. The payer may already have paid with a voucher in a shop, and Stripe would
+      // cancel the intent anyway.
       if (trade.method !== 'checkout') {
         const { state } = intentAnswer(ours(await getIntent(account, id, signal), trade));
         if (state === 'processing') return { state };
