@@ -35,8 +35,8 @@ export async function request(
 }
 
 /**
- * True if the answer is final. After any other answer the client retries: overload, a server error, or an unresolved
- * attempt.
+ * True if the answer is final. The client retries after every other answer: an overload, a server error, or an
+ * unresolved attempt.
  */
 function isAnswer({ status, body }: Reply): boolean {
   const { code } = (body ?? {}) as { code?: string };

@@ -38,7 +38,7 @@ export async function startWechatpayWallet(
     settings: accounts.direct,
 
     // Sets the callback address for refunds, because a merchant configures it at the merchant platform. No request
-    // contains it.
+    // contains this address.
     async register(callbackUrl: string): Promise<void> {
       await double.control('refundNotifyUrl', { mchid, url: callbackUrl });
     },

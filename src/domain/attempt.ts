@@ -72,8 +72,9 @@ export function hasUnsettledMoney(payment: Pick<PaymentAttempt, 'status' | 'chan
 }
 
 /**
- * True if the payer has acted and the channel has not decided yet. Also true if money has arrived and it is not decided
- * whether the order keeps it. While this is true, nodrop must not let a payer pay the order again.
+ * True if the payer has acted and the channel has not decided yet. Also true if money has arrived and nodrop or a
+ * person must still decide whether the order keeps the money. While this is true, nodrop must not let a payer pay the
+ * order again.
  */
 export function isUndecided(payment: PaymentAttempt): boolean {
   const { status, orderUpdate, channelState } = payment;

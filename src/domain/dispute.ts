@@ -61,10 +61,10 @@ export function isHeldByDispute(
 
 /**
  * Applies a channel's report of a dispute to the disputes of its payment, and returns what the report has changed.
- * - `new`: the payment's disputes are now `disputes`.
+ * - `new`: the report has changed the disputes. `disputes` contains all disputes after the change.
  * - `same`: the report contains nothing new.
  * - `contradiction`: a callback contradicts a decided dispute. Callbacks arrive in any order, so only an answer to a
- *   query can change a decided dispute. Therefore the channel must be queried.
+ *   query can change a decided dispute. Therefore nodrop must query the channel.
  */
 export function withDispute(
   kept: readonly KeptDispute[],

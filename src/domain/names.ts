@@ -18,7 +18,9 @@ export const DEVELOPMENT_MERCHANT = 'demo';
 
 export const SWEEP_SCHEDULE_ID = 'nodrop-sweep';
 
-/** An activity fails with this type if the ledger does not have the row. Temporal does not retry this failure. */
+/**
+ * An activity fails with an error of this type if the ledger does not have the row. Temporal does not retry this error.
+ */
 export const ROW_LOST_FAILURE = 'RowLost';
 
 /** The task queue of the workflows, and of activities that only use the ledger. */

@@ -35,7 +35,7 @@ export class Journal {
     await file.appendFile(lines.join(''));
     await file.sync();
     await rename(draft, path);
-    // The folder is synced as well. Otherwise the rename may not survive a power cut.
+    // The folder is synced as well. Otherwise a power cut could undo the rename.
     const folder = await open(dirname(path), 'r');
     await folder.sync();
     await folder.close();

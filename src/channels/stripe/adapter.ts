@@ -625,7 +625,7 @@ function checkKeys(credentials: Credentials): void {
 }
 
 /**
- * If the clock of this machine is wrong, nodrop refuses all callbacks as too old, and the listed period may not contain
+ * If the clock of this machine is wrong, nodrop refuses all callbacks as too old, and the listing of a period can miss
  * the trade.
  */
 function checkClock(date: string | null): void {
