@@ -1,6 +1,6 @@
 /**
- * Channels accept requests whose signed time is a few minutes wrong. So a clock difference below this value is not the
- * reason for a refusal.
+ * Channels accept requests whose signed time is a few minutes wrong. So a clock difference below this value cannot be
+ * the reason why a channel refuses a request.
  */
 const CLOCK_OFF_MS = 60_000;
 

@@ -8,9 +8,9 @@ import { ChannelError } from '../domain/channel.ts';
 export const HTTP_TIMEOUT_MS = 8_000;
 
 /**
- * A channel that accepts no connection within this time counts as unreachable. The default of Node's fetch is 10 s,
- * which is longer than the timeout of the whole request. With the default, the error would not show that the connection
- * failed.
+ * nodrop treats a channel that accepts no connection within this time as unreachable. The default of Node's fetch is 10
+ * s, which is longer than the timeout of the whole request. With the default, the error would not show that the
+ * connection failed.
  */
 export const CONNECT_TIMEOUT_MS = 3_000;
 

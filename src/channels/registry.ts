@@ -34,8 +34,8 @@ export const DECLARATIONS: readonly ChannelDeclaration[] = adaptersOf({
 }).map(({ declaration }) => declaration);
 
 /**
- * The query schedule of each channel, by the channel's name. A channel that no longer exists has nodrop's default
- * schedule.
+ * The query schedule of each channel, by the channel's name. For a channel that no longer exists, nodrop uses its
+ * default schedule.
  */
 export const querySchedules = (config: Pick<Config, 'querySchedule'>) => ({
   queryScheduleMs: (name: string): readonly number[] =>
@@ -45,8 +45,8 @@ export const querySchedules = (config: Pick<Config, 'querySchedule'>) => ({
 });
 
 /**
- * All channels by name. A merchant can use the channels for which it has an account. In live mode, channels that move
- * no real money are left out.
+ * All channels by name. In live mode, channels that move no real money are left out. A merchant can use only the
+ * channels for which it has an account.
  */
 export function createChannels(
   settings: ChannelSettings,

@@ -5,8 +5,8 @@ import { isAmount, isCurrency } from '../domain/money.ts';
 import { isStorable } from '../domain/text.ts';
 
 /**
- * Checks that the ledger can store the data that a channel reports. If one value could not be stored, a paid order
- * would stay unpaid forever.
+ * Checks that the ledger can store the data that a channel reports. Without this check, one value that cannot be stored
+ * would keep a paid order unpaid forever.
  */
 
 const text = z.string().min(1).max(200).refine(isStorable);
@@ -169,7 +169,8 @@ const callbackSchema = z.discriminatedUnion('kind', [
 
 /**
  * Wraps an adapter. The wrapped adapter returns only answers that the ledger can store. For any other answer it throws
- * an error, and nodrop queries the channel again. A callback that cannot be stored counts as malformed.
+ * an error, and nodrop queries the channel again. If a callback cannot be stored, nodrop rejects the callback as
+ * malformed.
  */
 export function validated(adapter: ChannelAdapter): ChannelAdapter {
   const readable = <Answer>(schema: z.ZodType, answer: Answer, no: string): Answer => {

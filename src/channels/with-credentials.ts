@@ -23,8 +23,8 @@ const READ_AGAIN_MS = 1_000;
 
 /**
  * Wraps an adapter. The wrapped adapter reads the credentials of accounts from the source. If the channel rejects the
- * credentials and newer credentials exist, it sends the request once more with the newer credentials. It does not
- * repeat a create request, because one attempt has time for only one create request. The next attempt uses the newer
+ * credentials and newer ones exist, the wrapped adapter repeats the request once with the newer credentials. It does
+ * not repeat a create request, because an activity attempt has time for only one. The next attempt uses the newer
  * credentials.
  */
 export function withCredentials(adapter: ChannelAdapter, source: CredentialsSource): ChannelAdapter {

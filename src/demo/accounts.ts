@@ -11,8 +11,8 @@ export interface Total {
  * The faults that the demo looks for:
  *
  * - `dropped`: paid in the wallet, but neither in the order nor given back;
- * - `unpaid`: succeeded in nodrop, but the wallet has no money for it;
- * - `twice`: applied to an order that another payment has paid;
+ * - `unpaid`: succeeded in nodrop, but not paid in the wallet;
+ * - `twice`: applied to an order that another payment has already paid;
  * - `different`: in the wallet and in nodrop, but with different amounts or currencies;
  * - `unexplained`: given back without a reason, or with a wrong reason;
  * - `attention`: the payment has an attention for an operator, although nothing in the demo needs an operator;
@@ -31,17 +31,17 @@ export type OffenceKind =
 
 export interface Offence {
   readonly kind: OffenceKind;
-  /** Null when the payment belongs to no order. */
+  /** Null if the payment belongs to no order. */
   readonly orderId: string | null;
   readonly paymentId: string | null;
   readonly detail: string;
   readonly temporalUrl: string | null;
 }
 
-/** What made nodrop learn that a payment was paid, and how long this took. */
+/** How nodrop learned that a payment was paid, and how long this took. */
 export interface Found {
   readonly settledBy: string;
-  /** True when no callback of the payment reached nodrop. */
+  /** True if no callback of the payment reached nodrop. */
   readonly callbackLost: boolean;
   /**
    * Time in seconds from the payment in the wallet (by the wallet's clock) until nodrop settled the payment (by
@@ -50,7 +50,10 @@ export interface Found {
   readonly seconds: number;
 }
 
-/** The payments of one scene. In each scene, an order gets money that it cannot accept, or that it accepts late. */
+/**
+ * The payments of one scene. A scene is a case in which money arrives twice, too late, or after the cancellation of the
+ * order.
+ */
 export interface Scene {
   readonly count: number;
   /** The longest time in seconds between a payment in the wallet and its refund. Null when nothing was given back. */
@@ -65,16 +68,16 @@ export interface Accounts {
   readonly orders: Total;
   /** Succeeded refunds in nodrop, by reason. */
   readonly refunds: ReadonlyMap<string, Total>;
-  /** Money that belongs to no order, and whose payment has an attention for an operator. */
+  /** Money that belongs to no order and was not given back. Its payment has an attention for an operator. */
   readonly attention: Total;
   /**
-   * The wallet's money minus the money in orders, in refunds and under attention, in minor units by currency. It is
-   * negative if the wallet has less money than these together.
+   * `wallet` minus `orders`, `refunds` and `attention`, in minor units by currency. It is negative if the wallet has
+   * less money than the other three together.
    */
   readonly difference: ReadonlyMap<string, number>;
   /**
-   * The payments by scene. `paidTwice`: an order's second payment. `paidLate`: a payment that was paid after its end.
-   * `cancelled`: a payment that was paid after the order's cancellation.
+   * The payments by scene. `paidTwice`: an order's second payment. `paidLate`: a payment that was paid too late and
+   * still paid its order. `cancelled`: a payment that was paid after the order's cancellation.
    */
   readonly scenes: Readonly<Record<SceneName, Scene>>;
   readonly offences: readonly Offence[];
@@ -163,8 +166,8 @@ const isClosedLater = (payment: Payment, now: number): boolean =>
   isLive(payment) && CLOSES_LATER.includes(payment.channel) && Date.parse(payment.expiresAt) <= now;
 
 /**
- * True when the payment was paid too late, that is, after its expiry. If the payment is the only one of its order and
- * the shop has requested its cancellation, the time of that request is the limit instead.
+ * True when the payment was paid too late, that is, after its expiry. But if the order has only this payment and the
+ * shop has requested its cancellation, "too late" means after that request.
  */
 function isLate({ trade, payment, order }: Paid): boolean {
   if (payment === undefined) return false;
@@ -173,7 +176,7 @@ function isLate({ trade, payment, order }: Paid): boolean {
   return trade.paidAt >= (isOnly && cancelRequestedAt !== null ? cancelRequestedAt : expiresAt);
 }
 
-/** True when the channel has confirmed the refund. */
+/** True if the channel has confirmed the refund. */
 const isBack = ({ status }: Refund) => status === 'succeeded';
 
 const wentBack = ({ refunds }: Paid, why: string) =>
@@ -186,22 +189,20 @@ function scene(played: readonly Paid[]): Scene {
   return { count: played.length, backWithin: seconds.length === 0 ? null : Math.max(...seconds) };
 }
 
-/** True when the order is paid by this payment. */
+/** True if this payment paid the order. */
 function paysOrder({ payment, order }: Paid): boolean {
   if (payment === undefined || order === undefined) return false;
   const isApplied = payment.status === 'succeeded' && payment.orderUpdate === 'applied';
   return isApplied && order.status === 'succeeded' && order.paidPaymentId === payment.id;
 }
 
-/** The reason for which this payment must be refunded automatically; undefined while its order may keep the money. */
+/** The reason why nodrop must refund this payment automatically. Undefined while the order may keep the money. */
 function reasonToRefund(payment: Payment, order: Order): string | undefined {
   if (order.paidPaymentId !== null && order.paidPaymentId !== payment.id) return 'duplicate_payment';
   return order.status === 'cancelled' || order.status === 'closed' ? 'late_payment' : undefined;
 }
 
-/**
- * Checks that a paid trade has paid its order with exactly the order's amount, or that all its money was given back.
- */
+/** Checks that the money of a paid trade either paid its order exactly or was given back completely. */
 function checkTrade(paid: Paid): Offence[] {
   const { trade, order, payment } = paid;
   const money = amountText(trade.amount, trade.currency);
@@ -268,8 +269,8 @@ function checkRefunds(
 }
 
 /**
- * Checks that each paid order has its own payment, and that the wallet has money for this payment. Also checks that the
- * wallet has money for each succeeded payment.
+ * Checks that a paid order was paid by one of its payments. This payment and every other succeeded payment must be paid
+ * in the wallet.
  */
 function checkOrder(order: Order, withMoney: ReadonlySet<string>, refunds: Books['refunds']): Offence[] {
   const offence = (kind: OffenceKind, payment: Payment | undefined, detail: string): Offence => ({
@@ -298,10 +299,7 @@ function checkOrder(order: Order, withMoney: ReadonlySet<string>, refunds: Books
   return offences;
 }
 
-/**
- * Compares the ledger with what payers saw. Without this comparison, a run in which the ledger stays empty would be a
- * success.
- */
+/** Compares the ledger with what payers saw. Without this comparison, a run whose ledger is empty would pass. */
 function unproven(withMoney: ReadonlySet<string>, confirmed: ReadonlySet<string>): Offence[] {
   const of = (paymentId: string, detail: string): Offence => ({
     kind: 'unproven',
@@ -342,7 +340,7 @@ function totalsByReason(refunds: readonly Refund[]): ReadonlyMap<string, Total> 
   return new Map(reasons.map((reason) => [reason, total(refunds.filter((one) => one.reason === reason))]));
 }
 
-/** Subtracts the sums of the other totals from the sums of `from`, by currency. */
+/** Subtracts the sums of `others` from the sums of `from`, by currency. */
 function subtract(from: Total, others: readonly Total[]): ReadonlyMap<string, number> {
   const rest = new Map(from.sums);
   for (const { sums } of others)

@@ -20,8 +20,8 @@ interface Hello {
 const FORM = { 'content-type': 'application/x-www-form-urlencoded; charset=utf-8' };
 
 /**
- * The API methods that can fail. A payment link is made without a request, so only `precreate`, which makes a QR code,
- * can fail as a create.
+ * The API methods that can fail. nodrop makes a payment link without a request. So the only create request that can
+ * fail is `precreate`, which makes a QR code.
  */
 const METHODS: Readonly<Record<RequestFault['of'], string>> = {
   create: 'alipay.trade.precreate',
@@ -33,7 +33,7 @@ const KINDS = { error: 'error', nonsense: 'nonsense', silent: 'accepted' } as co
 
 /** The error on the payer's page when the trade can no longer be paid. */
 const TOO_LATE = 'ACQ.TRADE_HAS_CLOSE';
-/** The error on the payer's page when an earlier request has already paid the trade. */
+/** The error on the payer's page when the trade is already paid. */
 const PAID_BEFORE = 'ACQ.TRADE_HAS_SUCCESS';
 
 /**
@@ -48,7 +48,7 @@ export async function startAlipayWallet(
   const [[appId, seller] = ['', '']] = Object.entries(sellers);
   const stranger = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey;
 
-  /** The parameters of a forged notification that claims that an unpaid payment was paid. */
+  /** The parameters of a forged notification. It claims that an unpaid payment was paid. */
   const paramsOf = ({ amount, orderId }: Payer, paymentId: string): Record<string, string> => {
     const now = beijing(Date.now());
     const yuan = (amount / 100).toFixed(2);
@@ -93,7 +93,7 @@ export async function startAlipayWallet(
       return [
         new URLSearchParams(params).toString(),
         new URLSearchParams({ ...params, sign_type: 'RSA2', sign: signed(params, stranger) }).toString(),
-        // Takes a genuine notification about the forger's own payment, and replaces its payment id.
+        // Takes a genuine notification about the forger's own payment, and replaces the payment id in it.
         genuine.body.replaceAll(own.out_trade_no ?? '', paymentId),
       ].map((body) => ({ headers: FORM, body }));
     },

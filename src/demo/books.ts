@@ -52,7 +52,7 @@ export interface Order {
 
 export interface Books {
   readonly orders: readonly Order[];
-  /** Refunds by payment id, for each payment that owes a refund or has refunds. */
+  /** Refunds by payment id, for each payment that has refunds or must be refunded. */
   readonly refunds: ReadonlyMap<string, readonly Refund[]>;
   readonly trades: readonly Trade[];
 }
@@ -64,8 +64,8 @@ export interface BooksOptions {
 }
 
 /**
- * Reads all rows of nodrop's books first, and all rows of the wallet's books second. In this order, all money in
- * nodrop's books must also be in the wallet's books.
+ * Reads all rows of nodrop's books first, and all rows of the wallet's books second. In this order, the wallet's books
+ * must contain all money that nodrop's books contain.
  * @throws AbortError when `signal` aborts.
  */
 export async function readBooks(options: BooksOptions, signal: AbortSignal): Promise<Books> {

@@ -24,8 +24,8 @@ export interface ProxyOptions {
 type Fate = 'lost' | 'broken' | 'other amount' | 'passed';
 
 /**
- * Matches the callback address of an account, or the callback address of one payment. The latter contains a proof that
- * only the channel knows.
+ * Matches the callback address of an account or of one payment. A payment's address contains a proof that only the
+ * channel knows.
  */
 const ADDRESS = /^\/callbacks\/([a-z0-9]+)\/[^/]+(?:\/(pay_\w+)\/[^/]+)?$/;
 /**
@@ -39,7 +39,7 @@ const TIMEOUT_MS = 10_000;
 
 /**
  * An HTTP proxy in front of nodrop's callback addresses. It loses callbacks (but acknowledges them to the channel),
- * delays them, sends them twice, breaks their signatures, or replaces them by callbacks with a wrong amount.
+ * delays them, sends them twice, breaks their signatures, or replaces them with callbacks that have a wrong amount.
  */
 export class CallbackProxy {
   readonly #options: ProxyOptions;
@@ -62,7 +62,7 @@ export class CallbackProxy {
     await new Promise<void>((resolve) => this.#server.listen(0, '127.0.0.1', resolve));
   }
 
-  /** The proxy's address without a trailing slash; known once it listens. */
+  /** The proxy's address without a trailing slash. It is known once the proxy listens. */
   get url(): string {
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }

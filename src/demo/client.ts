@@ -15,8 +15,8 @@ const LONGEST_WAIT_MS = 2_000;
 const TIMEOUT_MS = 25_000;
 
 /**
- * Sends an HTTP request, and repeats it until the answer is final. nodrop promises that every request may be repeated,
- * and the demo kills the API while payers pay.
+ * Sends an HTTP request, and repeats it until the answer is final. The demo kills the API while payers pay, and nodrop
+ * promises that every request may be repeated.
  * @throws AbortError when `signal` aborts.
  */
 export async function request(
@@ -35,7 +35,8 @@ export async function request(
 }
 
 /**
- * False for an answer after which the client retries: overload, a server error, or an attempt that is not resolved yet.
+ * True if the answer is final. The client retries after every other answer: an overload, a server error, or an
+ * unresolved attempt.
  */
 function isAnswer({ status, body }: Reply): boolean {
   const { code } = (body ?? {}) as { code?: string };

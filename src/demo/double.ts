@@ -44,12 +44,12 @@ export class Double<Hello extends { readonly url: string } = { readonly url: str
     const file = join(logs, `${channel}.log`);
     const log = openSync(file, 'a');
     const main = join(ROOT, 'test', 'doubles', channel, 'main.ts');
-    // The double exits when its standard input closes, so it also ends when this process is killed.
+    // The double exits when its standard input closes. So it also exits when this process is killed.
     const child = spawn(process.execPath, ['--import', tsxLoader(), main, library], {
       cwd: ROOT,
       stdio: ['pipe', 'pipe', log],
-      // The double runs in its own session. So Ctrl-C in the terminal does not reach the double before the demo stops
-      // it.
+      // The double runs in its own session. So Ctrl-C in the terminal does not end the double, and the demo stops it
+      // later.
       detached: true,
       env: { ...process.env, PORT: '0', NODROP_WECHATPAYV3: library },
     });

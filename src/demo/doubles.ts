@@ -22,8 +22,8 @@ import type { Bought, Forgery, Pressed, Wallets } from './wallets.ts';
 import { startWechatpayWallet } from './wechatpay-wallet.ts';
 
 /**
- * The parts of each double, by channel: the Python library with which the double verifies and signs, and the function
- * that starts the double.
+ * For each channel: the Python library with which its double verifies and signs, and the function that starts the
+ * double.
  */
 const PARTS: Readonly<
   Record<DoubledChannel, { readonly library: PaymentLibrary; readonly start: typeof startAlipayWallet }>
@@ -42,7 +42,7 @@ export interface DoublesOptions {
   readonly signal: AbortSignal;
 }
 
-/** The doubles of a run, and the proxy that stands between the doubles' callbacks and nodrop. */
+/** The doubles of a run, and the proxy through which they send callbacks to nodrop. */
 export class Doubles implements Wallets {
   readonly #options: DoublesOptions;
   readonly #wallets = new Map<string, DoubledWallet>();
@@ -78,7 +78,7 @@ export class Doubles implements Wallets {
     logs: string,
     onEnd: (sentence: string) => void,
   ): Promise<void> {
-    // Waits for all doubles, even if one of them fails. So no double is still starting when the caller handles the
+    // Waits for all doubles even if one of them fails, so that no double is still starting when the caller handles the
     // failure.
     const started = channels.map(async (channel) => {
       const { library, start } = PARTS[channel];

@@ -22,8 +22,8 @@ const PORTS: Readonly<Record<string, number>> = {
 
 /**
  * Returns the demo's settings. Its data folder is inside the user's data folder, so that the demo never touches the
- * user's data. It always uses the embedded servers. It takes a free port where a default port is in use, for example by
- * `npm start`. Ports that the user configures are used as they are.
+ * user's data. It always uses the embedded servers. If a default port is in use, for example by `npm start`, the demo
+ * uses a free port instead. Ports that the user configures are never replaced.
  */
 export async function demoSettings(env: NodeJS.ProcessEnv): Promise<NodeJS.ProcessEnv> {
   const own = Object.fromEntries(

@@ -11,7 +11,7 @@ export interface ForgerOptions {
 
 const ATTACK_EVERY_MS = 6_000;
 
-/** An attacker that sends nodrop callbacks which claim that unpaid orders were paid. */
+/** An attacker. It sends nodrop forged callbacks which claim that unpaid orders were paid. */
 export class Forger {
   readonly #options: ForgerOptions;
   readonly #attacks: Promise<void>[] = [];

@@ -52,7 +52,7 @@ let leaving = false;
 
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
   process.on(signal, () => {
-    // When a person presses Ctrl-C, npm and the terminal may both send the signal. So the process may receive it twice.
+    // When a person presses Ctrl-C, the terminal and npm may both send the signal. So the process may receive it twice.
     if (leaving) return;
     say('Stopping everything ...');
     void leave(INTERRUPTED);
@@ -203,7 +203,7 @@ function doubledTrouble(where: string): readonly string[] {
   ];
 }
 
-/** Runs payers, forger and kills until everything is settled, and compares the books. */
+/** Runs the payers and the forger and kills processes until everything is settled, and then compares the books. */
 async function run(
   supervisor: Supervisor,
   config: Config,
@@ -256,7 +256,7 @@ async function run(
   doubles?.run().catch((error) => {
     if (!leaving) fail(String(error));
   });
-  // `work` is awaited later. Without this handler, a failure of `work` before that would be an unhandled rejection.
+  // `work` is awaited only later. Without this handler, an earlier failure of `work` would be an unhandled rejection.
   work.catch(() => undefined);
 
   let seconds = 0;
@@ -280,7 +280,7 @@ async function run(
     say(`Not everything is settled, and nothing has changed for ${LIMIT_MS / 1000} s. The state is now:`);
   await work;
   progress.show('Comparing the books ...');
-  // Waits for the last delayed callbacks. Otherwise they would count as lost.
+  // Waits for the last delayed callbacks. Otherwise the report would count them as lost.
   await sleep(CALLBACK_DELAY_MS + 1_000);
   return {
     accounts: await accounts(AbortSignal.timeout(READ_PATIENCE_MS)),

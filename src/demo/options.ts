@@ -1,12 +1,12 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { PAYERS } from './payers.ts';
 
-/** The channels with a double: a process with its own books that implements the channel's protocol. */
+/** The channels that have a double. A double is a process with its own books that implements the channel's protocol. */
 export const DOUBLES = ['alipay', 'wechatpay'] as const;
 export type DoubledChannel = (typeof DOUBLES)[number];
 
 export interface DemoOptions {
-  /** The channels whose doubles the payers use. If this is absent, payers pay at the simulator. */
+  /** The channels at whose doubles the payers pay. If the option is absent, payers pay at the simulator. */
   readonly channels?: readonly DoubledChannel[];
   readonly payers: number;
 }

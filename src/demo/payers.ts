@@ -38,11 +38,11 @@ export interface Payer {
   /** How long the payer sees the pay page before pressing the wallet's button. */
   readonly thinksMs: number;
   readonly habit: Habit;
-  /** The payer's shop sends two identical requests at the same time. */
+  /** True if the payer's shop sends two identical requests at the same time. */
   readonly pressesTwice: boolean;
   /**
-   * Time from the payment in the wallet to the payer's return to the shop. A payer who does not pay returns after this
-   * time as well. Null if the payer does not return.
+   * Time from the payment in the wallet to the payer's return to the shop. A payer who does not pay also returns after
+   * this time. Null if the payer never returns.
    */
   readonly returnsAfterMs: number | null;
   readonly expiresInSeconds: number;
@@ -50,11 +50,10 @@ export interface Payer {
 
 const SPREAD_MS = 48_000;
 const USUAL_EXPIRY_S = 1_800;
-/** The shortest expiry that live mode allows. With it, payments expire during the demo. */
+/** The shortest expiry that live mode allows. With this expiry, payments expire during the demo. */
 const SHORT_EXPIRY_S = 60;
 /**
- * The period in which payments with the short expiry begin. They begin early, because otherwise the end of the run
- * would wait only for them.
+ * The period in which payments with the short expiry begin. They begin early, so that they do not make the run longer.
  */
 const SHORT_SPREAD_MS = 28_000;
 /**
@@ -107,15 +106,15 @@ const SCENE_OF: Readonly<Partial<Record<Habit, SceneName>>> = {
  */
 const LINK_OUTLIVES_CLOSE = ['alipay'];
 
-/** The scenes that these payers cause, such as an order that is paid twice. */
+/** The scenes that these payers cause, for example that an order is paid twice. */
 export function scenesOf(payers: readonly Payer[]): ReadonlySet<SceneName> {
   return new Set(payers.flatMap(({ habit }) => SCENE_OF[habit] ?? []));
 }
 
 /**
- * Distributes the payers over other channels in turn, all in CNY. If the channels cannot reproduce a payer's habit,
- * that payer pays as usual. Only at the simulator can a close have no effect, and only there is a declined
- * payment final.
+ * Distributes the payers over the other channels in turn, all in CNY. A payer whose habit these channels cannot
+ * reproduce pays as usual. Two things exist only at the simulator: a close without effect, and a declined payment that
+ * is final.
  */
 export function atChannels(payers: readonly Payer[], names: readonly string[]): readonly Payer[] {
   const [late] = LINK_OUTLIVES_CLOSE.filter((name) => names.includes(name));
@@ -139,8 +138,7 @@ export function atChannels(payers: readonly Payer[], names: readonly string[]): 
       case 'pays when it is cancelled':
         return at(late, {});
       case 'is declined':
-        // These channels do not end a declined payment. The payment stays open until its expiry, so its expiry must be
-        // short.
+        // On these channels, a declined payment stays open until its expiry. So its expiry must be short.
         return at(own, {
           expiresInSeconds: SHORT_EXPIRY_S,
           arrivesAfterMs: Math.floor((payer.arrivesAfterMs * SHORT_SPREAD_MS) / SPREAD_MS),

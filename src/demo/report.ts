@@ -5,11 +5,11 @@ import { CALLBACK_DELAY_MS, type Killed, title } from './trouble.ts';
 export interface Report {
   readonly accounts: Accounts;
   /**
-   * The reason why callbacks never arrived. Either the simulator did not send them, or the proxy in front of nodrop
-   * lost the callbacks of the doubles.
+   * The reason why callbacks never arrived at nodrop. Either the simulator did not send them, or the proxy lost the
+   * callbacks of the doubles.
    */
   readonly missing: 'never sent' | 'lost';
-  /** The scenes that the planned payers cause, such as an order that is paid twice. */
+  /** The scenes that the planned payers cause, for example that an order is paid twice. */
   readonly scenes: ReadonlySet<SceneName>;
   /** The results of the shop and its payers. */
   readonly shop: {
@@ -27,8 +27,8 @@ export interface Report {
 }
 
 /**
- * True when all money in the wallet is accounted for. Each amount must be in exactly one paid order or be given back,
- * and no order may be paid without money.
+ * True when all money in the wallet is accounted for. Each received amount must have paid exactly one order or have
+ * been given back. No order may be paid without money.
  */
 export function isClean(report: Report): boolean {
   const { accounts, shop, forged } = report;
@@ -89,7 +89,7 @@ export function closingTable(report: Report): string {
   ].join('\n');
 }
 
-/** Lists the rows that made the run fail, with links to their workflows; empty after a clean run. */
+/** Lists the payments and orders that made the run fail, with links to their workflows. Empty after a clean run. */
 export function offendersList(report: Report): string {
   const { accounts, forged, shop } = report;
   const lines = accounts.offences.map(({ kind, orderId, paymentId, detail, temporalUrl }) =>
@@ -143,7 +143,7 @@ const REASONS: Readonly<Record<string, string>> = {
   late_payment: 'given back: it was paid too late',
 };
 
-/** Makes one row for each refund reason that the demo expects, and for each other refund reason that occurred. */
+/** Makes one row for each refund reason that the demo expects, and one for each unexpected reason that occurred. */
 function refundRows(refunds: Accounts['refunds']): string[] {
   const reasons = new Set([...Object.keys(REASONS), ...refunds.keys()]);
   return [...reasons].map((reason) =>

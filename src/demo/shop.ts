@@ -35,8 +35,8 @@ export class Shop {
   readonly #queue: (() => void)[] = [];
   #busy = 0;
   /**
-   * Ids of payments whose payer saw "paid" in the wallet. The books of nodrop and of the wallet must agree with these
-   * ids.
+   * Ids of payments whose payer saw "paid" in the wallet. The books of nodrop and of the wallet must contain each of
+   * them as paid.
    */
   readonly confirmed = new Set<string>();
   /** Ids of orders that have a payment. */
@@ -46,7 +46,7 @@ export class Shop {
   /** Number of payers whose payment had expired or was closed when they tried to pay. */
   tooLate = 0;
   hints = 0;
-  /** One sentence for each payer who could not be served. */
+  /** One sentence for each payer whose purchase failed with an error. */
   readonly failures: string[] = [];
 
   constructor(options: ShopOptions) {
@@ -98,7 +98,7 @@ export class Shop {
     this.hints++;
   }
 
-  /** The payer changes to the other channel, and then pays on the pages of both channels. */
+  /** The payer switches to the second channel, and then pays on the pages of both channels. */
   async #payTwice(payer: Payer, first: Bought): Promise<void> {
     await this.#sleep(payer.thinksMs);
     const second = await this.#buy(payer, payer.channels[1] ?? payer.channels[0]);
@@ -106,9 +106,7 @@ export class Shop {
     await this.#untilDoneOrMessage(first, second);
   }
 
-  /**
-   * The payer pays after the payment is closed. The payment is closed at its expiry, or because the shop cancels it.
-   */
+  /** The payer pays a payment that is already closed, because it has expired or because the shop has cancelled it. */
   async #payClosed(payer: Payer, payment: Bought): Promise<void> {
     if (payer.habit === 'pays when the payment is cancelled') {
       await this.#sleep(payer.thinksMs);
@@ -135,7 +133,7 @@ export class Shop {
     await this.#untilDoneOrMessage(payment);
   }
 
-  /** The payer returns to the shop repeatedly, until each payment is applied to the order or given back in full. */
+  /** The payer returns to the shop again and again, until each payment has paid the order or was given back in full. */
   async #untilDoneOrMessage(...payments: readonly Bought[]): Promise<void> {
     this.hints++;
     await Promise.all(

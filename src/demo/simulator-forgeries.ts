@@ -3,7 +3,8 @@ import { sign, signer } from '../channels/simulator/protocol.ts';
 import type { Payer } from './payers.ts';
 
 /**
- * Forged callbacks: one without a signature, one signed with a wrong secret, one with a signature of another payment.
+ * Three forged callbacks: without a signature, signed with a wrong secret, and with the signature of another payment's
+ * callback.
  */
 export function forgedCallbacks(payer: Payer, paymentId: string, secret: string) {
   const claim = (outTradeNo: string) => JSON.stringify(paidCallback(payer, outTradeNo));
@@ -11,7 +12,8 @@ export function forgedCallbacks(payer: Payer, paymentId: string, secret: string)
   return [
     {},
     signed(`whsec_${randomBytes(32).toString('base64')}`, body),
-    // Uses the signature of a genuine callback for the forger's own payment, but with a body about another payment.
+    // Takes a genuine callback about the forger's own payment, keeps its signature, and replaces the body by one about
+    // another payment.
     signed(secret, claim(`pay_${'0'.repeat(26)}`)),
   ].map((headers) => ({ path: '/callbacks/simulator', headers, body }));
 }

@@ -30,12 +30,12 @@ export interface RequestFault {
   readonly how: 'error' | 'nonsense' | 'silent';
 }
 
-/** In each interval of this many seconds, one query fails or gets an invalid answer. */
+/** The interval of query faults, in seconds. In each interval, one query fails or gets an invalid answer. */
 export const QUERY_FAULT_EVERY = 4;
 
 /**
- * The request faults at a double during one second of the run. There is at most one fault for each kind of request.
- * Seconds are counted from 0.
+ * The request faults of a double in one second of the run, counted from 0. Each kind of request has at most one fault
+ * in that second.
  */
 export const requestFaults = (second: number): readonly RequestFault[] => [
   ...every<RequestFault>(second, QUERY_FAULT_EVERY, 0, {
@@ -56,17 +56,14 @@ export interface Killed {
   readonly pid: number;
   /** Time between the arrival of the first payer and the kill. */
   readonly afterMs: number;
-  /**
-   * Time between the kill and the moment when the replacement of the killed process worked. Undefined if it never
-   * worked.
-   */
+  /** Time from the kill until the replacement of the killed process worked. Undefined if it never worked. */
   backAfterMs: number | undefined;
 }
 
 export interface Kill {
   readonly name: 'worker' | 'api';
   readonly afterMs: number;
-  /** True when the supervisor has replaced the killed process and the replacement works. */
+  /** True if the supervisor has replaced the killed process and the replacement works. */
   readonly isBack: (killedAt: number, pid: number) => Promise<boolean>;
 }
 

@@ -25,13 +25,16 @@ export interface Forgery {
   readonly body: string;
 }
 
-/** The channels of a run. Payers pay there, and forgers imitate them. Their books are independent of nodrop. */
+/**
+ * The channels of a run. Payers pay at these channels, and forgers imitate them. The channels' books are independent of
+ * nodrop.
+ */
 export interface Wallets {
   /** @param isDeclined true if the payer tries to pay and is declined. */
   pay(payment: Bought, isDeclined: boolean): Promise<Pressed>;
   /** @returns all trades in the channels' books. */
   trades(signal: AbortSignal): Promise<readonly Trade[]>;
-  /** Forges callbacks which claim that an unpaid payment was paid. */
+  /** Makes forged callbacks that claim that an unpaid payment was paid. */
   forge(payer: Payer, payment: Bought): Promise<readonly Forgery[]>;
 }
 
@@ -41,7 +44,7 @@ export class SimulatorWallets implements Wallets {
   readonly #secret: string;
   readonly #signal: AbortSignal;
 
-  /** @param secret the channel's own secret, used to forge callbacks with a genuine signature of another payment. */
+  /** @param secret the channel's own secret. It signs the genuine callbacks whose signatures a forger reuses. */
   constructor(url: string, secret: string, signal: AbortSignal) {
     this.#url = url;
     this.#secret = secret;

@@ -37,7 +37,8 @@ export async function startWechatpayWallet(
     channel: 'wechatpay',
     settings: accounts.direct,
 
-    // Sets the callback address for refunds, because it is configured at the merchant platform and not in each request.
+    // Sets the callback address for refunds, because a merchant configures it at the merchant platform. No request
+    // contains this address.
     async register(callbackUrl: string): Promise<void> {
       await double.control('refundNotifyUrl', { mchid, url: callbackUrl });
     },
@@ -48,7 +49,7 @@ export async function startWechatpayWallet(
       const isPaid = await double.control<boolean>('pay', { outTradeNo: id });
       if (isPaid) return 'paid';
       const ledger = await double.control<{ outTradeNo: string; paidAt: string | null }[]>('ledger');
-      // If an earlier request paid the trade and its answer was lost, the trade is already paid here.
+      // The trade is already paid if an earlier request has paid it and only the answer was lost.
       return ledger.find(({ outTradeNo }) => outTradeNo === id)?.paidAt == null ? 'too late' : 'paid';
     },
 
@@ -76,7 +77,7 @@ export async function startWechatpayWallet(
           },
           body,
         },
-        // Uses the signature of a genuine callback, but with a body about another payment.
+        // Keeps the signature of a genuine callback, but replaces the body by one about another payment.
         { headers: { ...JSON_BODY, ...genuine }, body },
       ];
     },

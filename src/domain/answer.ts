@@ -18,8 +18,8 @@ export function isMoney(answer: ChannelAnswer | null): answer is PaidAnswer {
 }
 
 /**
- * The amount that was refunded according to this answer, in minor units. If the answer lists its refunds, only that
- * list counts.
+ * The amount that was refunded according to this answer, in minor units. If the answer lists the refunds, the amount is
+ * the sum of the succeeded ones.
  */
 export function goneBackBy({
   state,
@@ -38,7 +38,7 @@ export function goneBackBy({
 export const reportsRefunds = (answer: PaidAnswer): boolean =>
   goneBackBy(answer) > 0 || (answer.refunds ?? []).length > 0 || answer.someWentBack === true;
 
-/** True if the recorded answer says that some money was refunded, but no refund that nodrop knows explains this. */
+/** True if the recorded answer says that some money was refunded, but nodrop knows no refund that explains this. */
 export const isBackUnexplained = (payment: { readonly channelAnswer: unknown }): boolean => {
   const recorded = recordedAnswer(payment);
   return isMoney(recorded) && recorded.someWentBack === true;
@@ -59,8 +59,8 @@ const replacesMoney = (status: PaymentStatus, known: PaidAnswer, answer: Channel
   status !== 'succeeded' && isMoney(answer) && reportsMoreRefunded(known, answer);
 
 /**
- * True if the answer to a query is recorded. A definite answer is recorded if none was recorded before. An answer that
- * reports money replaces a recorded answer without money.
+ * True if nodrop must record this answer to a query. nodrop records the first definite answer. An answer that reports
+ * money replaces a recorded answer without money.
  */
 export function isNewAnswer(
   status: PaymentStatus,
@@ -72,9 +72,9 @@ export function isNewAnswer(
 }
 
 /**
- * True if a verified callback is recorded as the channel's answer. It is recorded if it reports exactly the requested
- * amount, or a larger refunded amount than the recorded answer. Callbacks can arrive in any order, so every other
- * callback only makes nodrop query the channel (P2).
+ * True if nodrop must record a verified callback as the channel's answer. The callback must report exactly the
+ * requested amount, or a larger refunded amount than the recorded answer. Callbacks can arrive in any order, so after
+ * any other callback nodrop only queries the channel (P2).
  * @param asked the requested amount in minor units
  */
 export function isVerifiedAnswer(
@@ -94,7 +94,7 @@ export function isVerifiedAnswer(
  */
 const UNDECIDED_ALARM_MS = 86_400_000;
 
-/** The time (epoch ms) from which the answer `processing` raises the attention `channel_undecided`. */
+/** The time (epoch ms) after which an answer `processing` raises the attention `channel_undecided`. */
 export const undecidedAlarm = ({ expiresAt }: { readonly expiresAt: Date }): number =>
   expiresAt.getTime() + UNDECIDED_ALARM_MS;
 

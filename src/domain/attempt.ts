@@ -43,7 +43,7 @@ export interface OrderToPay {
   readonly cancelRequestedAt?: Date | null;
 }
 
-/** The parts of a payment request that are needed to decide whether a new attempt is made. */
+/** The parts of a payment request that are needed to decide whether nodrop creates a new attempt. */
 export interface AskedFor {
   readonly channel: string;
   readonly method: string;
@@ -60,22 +60,21 @@ export interface AskedFor {
 }
 
 /**
- * The time that a payer needs to open the wallet and pay. If a live attempt has less time left and a new attempt would
- * end later, the live attempt is not returned. For a very short attempt, half of its lifetime is the limit instead.
- * Otherwise such an attempt would never be returned, and pressing "pay" twice would create two payments.
+ * The time that a payer needs to open the wallet and pay. nodrop does not return a live attempt that has less time left
+ * if a new attempt would end later. For a very short attempt, half of its lifetime is the limit instead. Otherwise
+ * nodrop would never return such an attempt, and pressing "pay" twice would create two payments.
  */
 const TIME_TO_PAY_MS = 30_000;
 
-/**
- * True if the recorded answer reports received money, but nodrop has not yet decided what the money does to the order.
- */
+/** True if the recorded answer reports received money, but nodrop has not settled the payment yet. */
 export function hasUnsettledMoney(payment: Pick<PaymentAttempt, 'status' | 'channelAnswer'>): boolean {
   return payment.status !== 'succeeded' && isMoney(recordedAnswer(payment));
 }
 
 /**
- * True if the payer has acted and the channel has not decided yet. Also true if money has arrived and nodrop has not
- * decided about it. While this is true, the order must not be paid again.
+ * True if the payer has acted and the channel has not decided yet. Also true if money has arrived and nodrop or a
+ * person must still decide whether the order keeps the money. While this is true, nodrop must not let a payer pay the
+ * order again.
  */
 export function isUndecided(payment: PaymentAttempt): boolean {
   const { status, orderUpdate, channelState } = payment;
@@ -90,8 +89,8 @@ const PAYER_HAS_ACTED: ReadonlySet<string> = new Set<ChannelAnswer['state']>([
 ]);
 
 /**
- * The reason why the order itself accepts no new attempt now, without regard to its existing attempts. Null if there is
- * no such reason.
+ * The reason why the order's own state allows no new attempt now. The existing attempts are not considered. Null if
+ * there is no such reason.
  */
 export function refusesAttempts(order: OrderToPay, now: Date): Refusal | null {
   const { id, status, paidPaymentId, cancelRequestedAt = null, expiresAt } = order;
@@ -105,14 +104,14 @@ export function refusesAttempts(order: OrderToPay, now: Date): Refusal | null {
   return null;
 }
 
-/** The reason why this attempt forbids another attempt of its order. Null if it does not. */
+/** Returns a refusal if this attempt is undecided, because the order then accepts no other attempt. Null otherwise. */
 export function forbidsAnother(attempt: PaymentAttempt): Refusal | null {
   const { id, orderUpdate, channel } = attempt;
   if (!isUndecided(attempt)) return null;
   if (orderUpdate === 'pending' || orderUpdate === 'review')
     return new Refusal('attempt_unresolved', `Payment ${id} has received money that waits for a decision.`);
   if (hasUnsettledMoney(attempt)) {
-    // nodrop decides within seconds what the received money does to the order.
+    // nodrop settles the received money within seconds.
     return new Refusal('attempt_unresolved', `Payment ${id} has received money that is being settled.`, {
       retryAfterSeconds: 5,
     });
@@ -125,15 +124,15 @@ export function forbidsAnother(attempt: PaymentAttempt): Refusal | null {
 
 /**
  * The expiry of an attempt that is created now. It is never later than the order's expiry.
- * @param expiresInMs the time that the payer has to pay, in ms
+ * @param expiresInMs the requested lifetime of the attempt, in ms
  */
 export const expiryOf = (order: Pick<OrderToPay, 'expiresAt'>, expiresInMs: number, now: Date): Date =>
   new Date(Math.min(now.getTime() + expiresInMs, order.expiresAt?.getTime() ?? Number.POSITIVE_INFINITY));
 
 /**
- * True if the attempt leaves the payer less than `TIME_TO_PAY_MS` and a new attempt would end later. Such an attempt is
- * closed instead of returned. The result is false if the attempt ends with its order, because then a new attempt would
- * not end later.
+ * True if the payer has less than `TIME_TO_PAY_MS` to pay the attempt and a new attempt would end later. nodrop closes
+ * such an attempt instead of returning it. False if the attempt expires together with its order, because a new attempt
+ * would not end later.
  * @param renewedUntil when a new attempt would end
  */
 export function runsOut(
@@ -152,8 +151,8 @@ const isEnding = ({ expiresAt, cancelRequestedAt }: PaymentAttempt, now: Date): 
   expiresAt <= now || cancelRequestedAt !== null;
 
 /**
- * True if the live attempt is at the account that the request names. A live attempt at another account is closed before
- * a new attempt is created.
+ * True if the live attempt uses the account that the request names. nodrop closes a live attempt at another account
+ * before it creates a new attempt.
  */
 const isAtAccount = (live: PaymentAttempt, { account }: AskedFor): boolean =>
   account === undefined || account === (live.account ?? FIRST_ACCOUNT);
@@ -177,8 +176,8 @@ function refuseOtherPayer(live: PaymentAttempt, payer: { readonly id?: string } 
 }
 
 /**
- * True if the channel does not close the trade yet. A new attempt on another channel then treats this attempt as
- * closed. If the payer pays both attempts, the second payment is refunded.
+ * True if the channel does not close the trade yet. nodrop then creates a new attempt on another channel as if this
+ * attempt were closed. If the payer pays both attempts, nodrop refunds the second payment.
  */
 export const isClosedLater = (
   { closeNotBefore }: Pick<PaymentAttempt, 'closeNotBefore'>,
@@ -210,8 +209,8 @@ export type AttemptDecision<A> =
   | { readonly unasked: readonly A[] };
 
 /**
- * Decides whether nodrop creates a new attempt and when it expires, or which live attempt nodrop returns. The function
- * is pure.
+ * Decides whether nodrop returns a live attempt or creates a new one, and when a new attempt expires. The function is
+ * pure.
  * @param attempts all attempts of the order
  * @throws Refusal `order_already_paid`, `order_not_payable`, `attempt_unresolved`, `payer_differs`
  */
@@ -246,7 +245,7 @@ export function decideAttempt<A extends PaymentAttempt>(
   const handedOut = usable !== undefined && (isFull || !runsOut(usable, expiresAt, now)) ? usable : undefined;
   const unasked = handedOut === undefined ? live.filter(({ id }) => !given.askedAttempts.has(id)) : [];
   for (const attempt of attempts) {
-    // An ended attempt can also forbid a new attempt. Otherwise the payer could pay twice.
+    // An ended attempt that is undecided also forbids a new attempt. Otherwise the payer could pay twice.
     const forbidden = attempt === handedOut || unasked.includes(attempt) ? null : forbidsAnother(attempt);
     if (forbidden !== null) throw forbidden;
   }

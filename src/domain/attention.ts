@@ -52,8 +52,8 @@ const hours = (ms: number): string => `${ms / 3_600_000} h`;
 const days = (ms: number): string => `${ms / 86_400_000} days`;
 
 /**
- * Describes in words the time after which an order counts as gone, if its order service keeps answering that it does
- * not know the order.
+ * Describes in words how long an order service must keep answering that it does not know an order, before nodrop treats
+ * the order as gone.
  */
 const UNKNOWN_FOR = `${hours(ORDER_UNKNOWN_FOR_MS)} by default (\`NODROP_ORDER_UNKNOWN_HOURS\`)`;
 
@@ -228,8 +228,8 @@ export type Attention = keyof typeof ATTENTIONS;
 export const ATTENTION_NAMES = Object.keys(ATTENTIONS) as Attention[];
 
 /**
- * These attentions are not stored, because the workflow has no row to store them in. The workflow shows them only in
- * its search attribute. They appear neither in the database nor in the API.
+ * These attentions are raised when the workflow's row is missing, so no row can store them. The workflow shows them
+ * only in its search attribute, and neither the database nor the API contains them.
  */
 export const UNSTORED_ATTENTIONS = {
   row_lost: {
@@ -244,8 +244,8 @@ export const UNSTORED_ATTENTIONS = {
 export const ROW_LOST = 'row_lost' satisfies keyof typeof UNSTORED_ATTENTIONS;
 
 /**
- * True if a new attention may be raised. This is allowed if the payment has no attention, or only `delivery_failing`,
- * which every other attention replaces.
+ * True if a new attention may be raised. The payment must have no attention, or only `delivery_failing`, which every
+ * other attention replaces.
  */
 export const isFree = (attention: Attention | null): boolean =>
   attention === null || attention === 'delivery_failing';

@@ -6,13 +6,16 @@ import { storable } from './text.ts';
  * `src/channels/` that implements the port. Only the adapter knows the channel's protocol.
  */
 
-/** A channel's report about a trade, in the terms of nodrop. Amounts are in minor units of `currency`. */
+/** A channel's report about a trade, in nodrop's terms. Amounts are in minor units of `currency`. */
 export type ChannelAnswer =
   /** The payer has not paid yet. */
   | { readonly state: 'unpaid' }
-  /** The payer has acted and the channel has not decided yet. This state never counts as a failure. */
+  /** The payer has acted and the channel has not decided yet. nodrop never treats this state as a failure. */
   | { readonly state: 'processing' }
-  /** The channel does not know the trade now, but may know it later. Before the expiry, the trade counts as unpaid. */
+  /**
+   * The channel does not know the trade now, but may know it later. Until the expiry, nodrop treats the trade as
+   * unpaid.
+   */
   | { readonly state: 'unknown_trade' }
   /** This answer is definite: the channel has closed the trade and received no money. */
   | { readonly state: 'closed' }
@@ -29,10 +32,7 @@ export interface PaidAnswer {
   readonly currency: CurrencyCode;
   /** When the trade was paid, by the channel's clock, ISO 8601. */
   readonly paidAt: string;
-  /**
-   * The amount that the payer paid after coupons, in minor units. It is only informational, and nodrop does not check
-   * it.
-   */
+  /** The amount that the payer paid after coupons, in minor units. For information only. nodrop does not check it. */
   readonly payerAmount?: number;
   /** The amount refunded so far, in minor units. An adapter sets it if its channel reports only a sum. */
   readonly refundedAmount?: number;
@@ -42,9 +42,9 @@ export interface PaidAnswer {
    */
   readonly refunds?: readonly ChannelRefund[];
   /**
-   * Set if the channel's report about a trade says that money was refunded or that a refund exists, but contains
-   * neither a sum nor a list of refunds. nodrop then gets the amounts from the single refunds: it queries the refunds
-   * that it requested, and callbacks report the other refunds.
+   * Set if the channel reports that the trade has a refund, but reports neither a sum nor a list of refunds. nodrop
+   * then gets the amounts from the single refunds: it queries the refunds that it requested, and callbacks report the
+   * other refunds.
    */
   readonly someWentBack?: true;
   /** All disputes of the trade, open and decided, in any order. */
@@ -59,8 +59,8 @@ export interface ChannelRefund {
   /** Minor units. */
   readonly amount: number;
   /**
-   * A `failed` refund gives nothing back. A `reversed` refund succeeded first and failed later, so it gives nothing
-   * back either.
+   * A `failed` refund returned no money to the payer. A `reversed` refund succeeded first and failed later, so the
+   * payer has no money from it either.
    */
   readonly state: 'processing' | 'succeeded' | 'failed' | 'reversed';
 }
@@ -72,14 +72,16 @@ export interface ChannelDispute {
   readonly amount: number;
   readonly currency: CurrencyCode;
   readonly state: 'open' | 'won' | 'lost';
-  /** True if the payer's bank only inquires. An inquiry withholds no money, and a refund ends it. */
+  /**
+   * True if the dispute is only an inquiry of the payer's bank. An inquiry withholds no money, and a refund ends it.
+   */
   readonly isInquiry?: boolean;
   readonly reason?: string;
   /** The deadline for the merchant's answer, ISO 8601. */
   readonly respondBy?: string;
 }
 
-/** The payer's next step. Stored with the payment and returned by the API. */
+/** What the payer must do next to pay. It is stored with the payment and returned by the API. */
 export interface NextAction {
   readonly type: 'redirect' | 'qr' | 'sdk';
   readonly url?: string;
@@ -96,9 +98,9 @@ export interface ChannelAccount {
   readonly channel: string;
   /**
    * Sets of credentials, newest first. Each set has the settings that the channel declares. There is more than one set
-   * while credentials are rotated. Requests use the first set, and a callback is valid if any set verifies it. Code
-   * that calls an adapter passes an empty list. src/channels/with-credentials.ts fills the list, so the adapter always
-   * gets at least one set.
+   * while credentials are rotated. Requests use the first set, and a callback is valid if any set verifies it. Callers
+   * of an adapter pass an empty list. src/channels/with-credentials.ts fills the list before the adapter gets it, with
+   * at least one set.
    */
   readonly credentials: readonly Credentials[];
 }
@@ -110,7 +112,7 @@ export type AccountMode = 'test' | 'live';
 
 /** The name of a merchant's first account at a channel. */
 export const FIRST_ACCOUNT = 'main';
-/** The merchant's name for a channel account. The database checks the same pattern. */
+/** The pattern of the name that a merchant gives a channel account. The database checks the same pattern. */
 export const ACCOUNT_NAME = /^[a-z0-9][a-z0-9_-]{0,31}$/;
 export const ACCOUNT_NAME_RULE = 'must be 1 to 32 of a-z, 0-9, _ and -, and begin with a letter or a digit';
 
@@ -124,7 +126,8 @@ export interface ConfiguredAccount {
 }
 
 /**
- * The channel's own id of a trade, with data that the adapter stores next to it. The data takes at most 4 KiB as JSON.
+ * The channel's own id of a trade, and data that the adapter stores together with the id. As JSON, the data has at most
+ * 4 KiB.
  */
 export interface TradeReference {
   readonly id: string;
@@ -150,9 +153,7 @@ export interface Trade {
   /** When the payment was created, ISO 8601. `expiresAt` is when the payment expires. */
   readonly createdAt: string;
   readonly expiresAt: string;
-  /**
-   * When nodrop sent the first create, ISO 8601. Absent if nodrop has not sent a create yet, and for an adopted trade.
-   */
+  /** When nodrop sent the first create request, ISO 8601. Absent before that request, and for an adopted trade. */
   readonly askedAt?: string;
   /** Null until `createTrade` or `findTrade` has returned the reference. */
   readonly reference: TradeReference | null;
@@ -183,16 +184,17 @@ export interface Payer {
 }
 
 /**
- * The parameters of a create request. They come from the payment's row, which is fixed after the first create. So every
- * repetition has the same parameters. Only `notifyUrl` and `returnUrl` come from the deployment's public URL and
- * secret. If one of these changes before a repetition, the channel gets a different request under the same number. If
- * the channel refuses that request, the outcome stays unknown, and nodrop queries the payment and closes it at its
- * expiry.
+ * The parameters of a create request. They come from the payment's row, which does not change after the first request.
+ * So every repetition has the same parameters. Only `notifyUrl` and `returnUrl` come from the deployment's public URL
+ * and secret. If the URL or the secret changes before a repetition, the channel gets a different request under the same
+ * number. If the channel refuses that request, the outcome stays unknown, and nodrop queries the payment and closes it
+ * at its expiry.
  */
 export interface NewTrade extends Trade {
   /**
-   * When the trade expires at the channel. This is the payment's expiry, or the end of the channel's shortest lifetime
-   * if that is later. The lifetime counts from the first create, so that every repetition sends the same expiry.
+   * When the trade expires at the channel. This is the payment's expiry, or a later time if the channel requires a
+   * longer lifetime of the trade. The lifetime is measured from the first create request, so that every repetition
+   * sends the same expiry.
    */
   readonly expiresAt: string;
   /**
@@ -228,8 +230,8 @@ export interface NewRefund extends KnownRefund {
 /** The fields that identify a refund, from the refund's row. */
 export interface KnownRefund {
   /**
-   * The refund's idempotency key at the channel. The first key is the refund's id. After a key is used up, nodrop uses
-   * the next key, which is derived from the id.
+   * The refund's idempotency key at the channel. The first key is the refund's id. If the channel only repeats a stored
+   * failure for a key, nodrop uses the next key, which is derived from the refund's id.
    */
   readonly outRefundNo: string;
   /** The channel's own id of the refund that was requested under this key. Null until nodrop knows it. */
@@ -242,23 +244,23 @@ export type RefundAnswer =
   | {
       readonly state: 'succeeded';
       readonly channelRefundId: string;
-      /** The amount that the channel refunded, in minor units, even if it differs from the requested one. */
+      /** The amount that the channel refunded, in minor units. It may differ from the requested amount. */
       readonly amount: number;
       /** When the channel refunded the money, by the channel's clock, ISO 8601. */
       readonly refundedAt?: string;
     }
-  /** The channel has accepted the refund and has not decided yet. This state never counts as a failure. */
+  /** The channel has accepted the refund and has not decided yet. nodrop never treats this state as a failure. */
   | { readonly state: 'processing'; readonly channelRefundId?: string }
-  /** This answer is definite: the refund under this number has failed, and will never give anything back. */
+  /** This answer is definite: the refund under this number has failed and will never succeed. */
   | { readonly state: 'failed'; readonly reason: string; readonly channelRefundId?: string }
   /**
    * This answer is definite: the refund had succeeded and has failed since. The bank has returned the money to the
    * merchant.
    */
   | { readonly state: 'reversed'; readonly reason: string; readonly channelRefundId?: string }
-  /** The refund is not decided, and the channel waits until a person acts at the channel. */
+  /** The refund is not decided yet. It needs a person to act at the channel. */
   | { readonly state: 'needs_person'; readonly reason: string; readonly channelRefundId?: string }
-  /** The refund failed, and the channel wants a new request under the same number. */
+  /** The refund failed, and the channel expects a new request under the same number. */
   | { readonly state: 'ask_again'; readonly reason: string; readonly channelRefundId?: string }
   /** Only a query returns this answer: the channel does not know the refund number now, but may know it later. */
   | { readonly state: 'unknown_refund' };
@@ -281,8 +283,8 @@ export interface CallbackSubject {
 }
 
 /**
- * A callback whose signature was verified, or a notice without `isProven`, which needs no signature. `notificationId`
- * is the channel's own id of the callback, which stays the same when the channel repeats it.
+ * A callback that nodrop accepts. Its signature was verified, or it is a notice without `isProven`, which needs no
+ * signature. `notificationId` is the channel's own id of the callback. A repeated callback has the same id.
  */
 export type VerifiedCallback = { readonly notificationId: string } & (
   | {
@@ -306,8 +308,8 @@ export type VerifiedCallback = { readonly notificationId: string } & (
     }
   /**
    * The callback does not concern nodrop. nodrop acknowledges it, because otherwise the channel would repeat it for
-   * days. `about` can name a trade that nodrop did not create. If nodrop has adopted that trade, the callback counts as
-   * a signed notice.
+   * days. `about` can name a trade that nodrop did not create. If nodrop has adopted that trade, nodrop treats the
+   * callback as a signed notice.
    */
   | { readonly kind: 'ignored'; readonly reason: string; readonly about?: CallbackSubject }
 );
@@ -330,7 +332,8 @@ export interface Acknowledgement {
  * The outcome of a callback.
  * - `refused`: the callback could not be verified or read, and was only logged.
  * - `unreadable`: the callback could not be verified or read, but it arrived at a payment's own callback URL. So nodrop
- *   queries the channel. nodrop also refuses the callback, because a repetition of it may be verifiable.
+ *   queries the channel. nodrop also refuses the callback, so that the channel repeats it. The repetition may be
+ *   verifiable.
  */
 export type CallbackOutcome = 'stored' | 'ignored' | 'refused' | 'unreadable';
 
@@ -397,7 +400,7 @@ export type BrowserKind = 'wechat' | 'alipay' | 'phone' | 'desktop';
 export interface FormDeclaration {
   readonly script?: {
     readonly url: string;
-    /** The additional sources from which the cashier page may load, for its content security policy. */
+    /** The additional sources that the content security policy of the cashier page must allow. */
     readonly sources: Readonly<Record<'script' | 'connect' | 'frame', readonly string[]>>;
   };
 }
@@ -459,9 +462,9 @@ export interface ChannelDeclaration {
    */
   readonly unknownTradeCanBePaid: boolean;
   /**
-   * The form of the names of trades that the merchant's own code has created: a pattern, the rule in words (`must be
-   * ...`), and an example. `isGlobal` is true if a name identifies the same trade for every account of the channel. If
-   * `adoption` is absent, nodrop cannot adopt such trades, and the adapter has no `readTrade`.
+   * Describes how trades of the merchant's own code are named: a pattern, the rule in words (`must be ...`), and an
+   * example. `isGlobal` is true if a name identifies the same trade for every account of the channel. If `adoption` is
+   * absent, nodrop cannot adopt such trades, and the adapter has no `readTrade`.
    */
   readonly adoption?: {
     readonly pattern: RegExp;
@@ -510,8 +513,7 @@ export interface ChannelAdapter {
   findTrade?(account: ChannelAccount, trade: Trade, signal?: AbortSignal): Promise<TradeReference | 'absent'>;
   /**
    * Queries the trade, and never creates one.
-   * @throws ChannelError, after which the trade's state is always unknown, because a refused query says nothing about
-   *   it.
+   * @throws ChannelError. The trade's state is then always unknown, because a refused query says nothing about it.
    */
   queryTrade(account: ChannelAccount, trade: Trade, signal?: AbortSignal): Promise<ChannelAnswer>;
   /**
@@ -525,9 +527,9 @@ export interface ChannelAdapter {
   /**
    * Requests a refund, or returns the state of the existing refund. Within the channel's `repeatableForMs` the same
    * `outRefundNo` never refunds twice, even if the amount differs.
-   * @throws ChannelError `rejected` when the channel definitely refuses. The refund under this number then gives
-   *   nothing back, now or later. After an error of any other kind, the outcome is unknown. For example, the kind is
-   *   `not_now` if the channel refuses temporarily because a balance is too low.
+   * @throws ChannelError `rejected` when the channel definitely refuses. The refund under this number then never
+   *   succeeds. After an error of any other kind, the outcome is unknown. For example, the kind is `not_now` if the
+   *   channel refuses temporarily because a balance is too low.
    */
   refundTrade(
     account: ChannelAccount,
@@ -573,16 +575,16 @@ export interface ChannelAdapter {
 }
 
 /**
- * The kinds of a failed call.
- * - `rejected`: the channel understood the request and refuses it for good (definite).
- * - `not_now`: the channel understood the request and refuses it for now, for example because the merchant's balance is
- *   too low or a daily limit is reached. The same request can succeed later, so the outcome is unknown and never counts
- *   as a failure.
+ * The kinds of errors of a call to a channel.
+ * - `rejected`: the channel understood the request and refuses it forever (definite).
+ * - `not_now`: the channel understood the request and refuses it at the moment, for example because the merchant's
+ *   balance is too low or a daily limit is reached. The same request can succeed later, so nodrop treats the outcome as
+ *   unknown and not as a failure.
  * - `unreachable`: the channel gave no answer in time, or answered with a 5xx.
  * - `garbage`: an answer that cannot be read or whose signature is wrong.
  * - `rate_limited`: the channel asked for fewer requests.
- * - `misconfigured`: the channel rejects our credentials, permissions or clock. This says nothing about any trade. A
- *   person has to correct the cause.
+ * - `misconfigured`: the channel rejects nodrop's credentials, permissions or clock. This error says nothing about any
+ *   trade. A person has to correct the cause.
  */
 export type ChannelErrorKind =
   | 'rejected'
@@ -599,8 +601,8 @@ export class ChannelError extends Error {
   readonly retryAfterMs: number | undefined;
   /**
    * True if the channel has stored this failure under the idempotency key, and repeats it for every request with that
-   * key. It is unknown whether the channel carried out the request. Repeating the request with that key does not show
-   * whether it did.
+   * key. It is unknown whether the channel carried out the request, and repeating the request with that key does not
+   * show it.
    */
   readonly isReplayed: boolean;
 

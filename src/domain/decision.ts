@@ -7,8 +7,8 @@ export const LATE_PAYMENTS = ['apply', 'refund', 'review'] as const;
 export type LatePayment = (typeof LATE_PAYMENTS)[number];
 
 /**
- * The detail of an attention that is raised if the channel reports a refund of unknown amount, and no refund that
- * nodrop knows explains it.
+ * The detail of an attention for this case: the channel reports a refund without its amount, and nodrop knows no refund
+ * that explains the report.
  */
 export const SOME_WENT_BACK =
   'The channel reports that some or all of the money was refunded, but not how much, and no known refund explains it.';
@@ -16,7 +16,7 @@ export const SOME_WENT_BACK =
 export interface SuccessCase {
   readonly orderStatus: OrderStatus;
   readonly paymentStatus: PaymentStatus;
-  /** The present amount of the order, in minor units. */
+  /** The current amount of the order, in minor units. */
   readonly amount: number;
   readonly currency: CurrencyCode;
   /** The amount of the payment. If the order's amount changed after the payment was created, the two amounts differ. */
@@ -25,8 +25,8 @@ export interface SuccessCase {
   readonly expiresAt: number;
   readonly latePayment: LatePayment;
   /**
-   * True if the database had lost a payment of the order. It may have lost more payments of the order, so a person
-   * decides about refunds.
+   * True if the database had lost a payment of the order. The database may have lost other payments of the order as
+   * well, so a person decides about refunds.
    */
   readonly recovered: boolean;
   /**
@@ -47,7 +47,7 @@ export type SuccessDecision =
     };
 
 /**
- * Decides what received money does to its order (steps 6 and 8 in docs/architecture.md). The function is pure. The
+ * Decides the effect of received money on its order (steps 6 and 8 in docs/architecture.md). The function is pure. The
  * ledger calls it while it holds the order's lock, and then writes the decision.
  */
 export function decideSuccess(given: SuccessCase): SuccessDecision {
@@ -63,7 +63,8 @@ const isSameMoney = (one: Money, other: Money): boolean =>
   one.amount === other.amount && one.currency === other.currency;
 
 /**
- * The reason why the payment is never refunded automatically, as a sentence. Null if it can be refunded automatically.
+ * The reason why nodrop never refunds the payment automatically, as a sentence. Null if nodrop may refund it
+ * automatically.
  */
 export function whyAPersonDecides({
   recovered,
@@ -75,7 +76,7 @@ export function whyAPersonDecides({
 
 /**
  * Leaves the decision to a person, and does not refund the money automatically.
- * @param reason the reason for which nodrop would otherwise refund the money
+ * @param reason the reason of the automatic refund that nodrop would otherwise make
  */
 export function reviewInstead(
   reason: RefundReason,
@@ -99,8 +100,8 @@ function decideAsUsual(given: SuccessCase): SuccessDecision {
       refund: 'external',
     };
   }
-  // This case is checked before the cases in which a refund is due, because here nodrop does not know how much is left
-  // to refund.
+  // nodrop checks this case before the cases in which it owes a refund, because in this case nodrop does not know how
+  // much is left to refund.
   if (answer.someWentBack === true) {
     const { asked } = given;
     const isAsked = isSameMoney(asked, answer);

@@ -27,12 +27,12 @@ const JITTER = 0.2;
  */
 export const DELIVERY_ATTEMPT_AT_MOST_MS = 40_000;
 
-/** If the order service has not agreed to an event within this time, an attention is raised. */
+/** If the order service has not agreed to an event within this time, nodrop raises an attention. */
 export const DELIVERY_ALARM_MS = 10 * 60_000;
 
 /**
- * The longest wait between attempts once the order service has answered that it does not know the order. The order can
- * count as gone only if this was the service's only answer for at least the same time.
+ * The longest wait between attempts after the order service has answered that it does not know the order. nodrop treats
+ * the order as gone only if the service gave no other answer for at least this time.
  */
 export const ORDER_UNKNOWN_EVERY_MS = 3_600_000;
 
@@ -41,8 +41,8 @@ export const REDELIVERY_EVERY_MS = 10 * 60_000;
 /** The longest time between two attempts to reach an order service that fails. */
 export const PROBE_EVERY_MS = 3_600_000;
 /**
- * How many calls to order services run at the same time for one merchant in a process. When few slots are free, fewer
- * calls run.
+ * The maximum number of concurrent calls to order services for one merchant in a process. If few slots are free, the
+ * number is lower.
  */
 export const CALLS_AT_ONCE = 20;
 /**
@@ -58,13 +58,13 @@ export const REDELIVERED_WITHIN_MS = 2 * 60_000;
 
 /**
  * The wait before the next delivery attempt.
- * @param attempts how many attempts have got no definite answer
+ * @param attempts the number of attempts so far, none of which got a definite answer
  * @param random from 0 to 1
- * @param retryAfterMs the `Retry-After` of the order service. It is used if it is longer than the planned wait, up to a
- *   day
- * @param unknownForMoreMs the time until the order counts as gone, after the service has answered that it does not know
- *   the order. It is 0 or less if that time has passed, but the service gave another answer in between. Null if the
- *   service has never answered that it does not know the order
+ * @param retryAfterMs the `Retry-After` of the order service. It replaces a planned wait that is shorter, but never
+ *   exceeds one day
+ * @param unknownForMoreMs the remaining time until nodrop treats the order as gone, because the service answers that it
+ *   does not know the order. 0 or less if that time has passed, but the service gave another answer in between. Null if
+ *   the service has never given that answer
  */
 export function deliveryWait(
   attempts: number,
@@ -82,8 +82,8 @@ export function deliveryWait(
 
 /**
  * True if the payment waits until the event is delivered. The payment's own workflow delivers such an event, unless
- * that workflow is stuck. Every other event has a workflow of its own, so that a newer event never waits for an older
- * event.
+ * that workflow is stuck. Every other event has its own workflow, so that no event waits for the delivery of an older
+ * one.
  */
 export function isDeliveredByPayment(type: EventType, orderUpdate: OrderUpdate | null): boolean {
   return type === 'payment.succeeded' && orderUpdate === 'pending';

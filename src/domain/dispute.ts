@@ -17,7 +17,7 @@ export interface KeptDispute extends ChannelDispute {
 }
 
 /**
- * The maximum number of disputes that nodrop stores for a payment. It bounds the data, and real trades have fewer
+ * The maximum number of disputes that nodrop stores for a payment. It limits the stored data. Real trades have fewer
  * disputes.
  */
 const DISPUTES_AT_MOST = 20;
@@ -27,8 +27,9 @@ export const disputesOf = ({ disputes }: { readonly disputes: unknown }): readon
   (disputes as readonly KeptDispute[] | null) ?? [];
 
 /**
- * True while the channel decides about the money of a disputed payment. During this time no refund may be requested. If
- * a dispute in another currency than the payment's was lost, the result stays true until a person clears the attention.
+ * True while the channel decides about the money of a disputed payment. If a dispute in another currency than the
+ * payment's was lost, the result stays true until a person clears the attention. `isHeldByDispute` decides whether a
+ * refund must wait.
  */
 export const isDisputed = (payment: {
   readonly attention: Attention | null;
@@ -36,9 +37,9 @@ export const isDisputed = (payment: {
 }): boolean => payment.attention === 'disputed' || disputesOf(payment).some(({ state }) => state === 'open');
 
 /**
- * True if the open disputes of a payment hold back a refund. An inquiry does not withhold money, and a refund ends it.
- * So if all open disputes are inquiries, a refund that a person requested may be sent. An automatic refund waits for
- * the end of the inquiries.
+ * True if a refund of the payment must wait for open disputes. An inquiry withholds no money, and a refund ends it. So
+ * if all open disputes are inquiries, nodrop sends a refund that a person requested. An automatic refund waits for the
+ * end of the inquiries.
  */
 export function isHeldByDispute(
   payment: Parameters<typeof isDisputed>[0] & { readonly receivedCurrency: CurrencyCode | null },
@@ -60,10 +61,10 @@ export function isHeldByDispute(
 
 /**
  * Applies a channel's report of a dispute to the disputes of its payment, and returns what the report has changed.
- * - `new`: the payment's disputes are now `disputes`.
+ * - `new`: the report has changed the disputes. `disputes` contains all disputes after the change.
  * - `same`: the report contains nothing new.
  * - `contradiction`: a callback contradicts a decided dispute. Callbacks arrive in any order, so only an answer to a
- *   query can change a decided dispute. Therefore the channel must be queried.
+ *   query can change a decided dispute. Therefore nodrop must query the channel.
  */
 export function withDispute(
   kept: readonly KeptDispute[],

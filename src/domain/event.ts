@@ -32,15 +32,15 @@ export interface Standing {
 }
 
 /**
- * True if the payment is not fully refunded, and it either pays its order or only waits until the order service agrees.
+ * True if the payment is not fully refunded, and it pays its order or will pay it as soon as the order service agrees.
  */
 const pays = ({ orderUpdate, receivedAmount, refundedAmount }: Standing): boolean =>
   (orderUpdate === 'pending' || orderUpdate === 'applied') && refundedAmount < (receivedAmount ?? 0);
 
 /**
- * True if what an event reports is still true of its payment. The event of a succeeded refund must also be true of the
- * refund. If an undelivered event is no longer true, a newer event supersedes it. An event becomes untrue in these
- * cases:
+ * True if the content of an event is still true for its payment. For the event of a succeeded refund, it must also be
+ * true for the refund. If an undelivered event is no longer true, a newer event supersedes it. An event becomes untrue
+ * in these cases:
  * - The event reports that the payment ended unpaid, and the payment has succeeded late.
  * - The event reports a success, and the payment no longer pays its order, or all its money was refunded.
  * - The event reports a review, and the review is decided.
@@ -98,9 +98,9 @@ export const DELIVERY_OUTCOMES = [
   'unknown',
 ] as const;
 /**
- * The outcome of one delivery attempt. Only `agreed`, `conflict` and `gone` are definite answers. An unknown outcome is
- * never a definite answer (P3). `order_unknown` becomes definite when the service has repeated it for 24 h by default
- * (NODROP_ORDER_UNKNOWN_HOURS).
+ * The outcome of one delivery attempt. Only `agreed`, `conflict` and `gone` are definite answers. nodrop never treats
+ * an unknown outcome as a definite answer (P3). `order_unknown` becomes definite when the service has repeated it for
+ * 24 h by default (NODROP_ORDER_UNKNOWN_HOURS).
  */
 export type DeliveryOutcome = (typeof DELIVERY_OUTCOMES)[number];
 
@@ -111,8 +111,8 @@ export type DeliveryOutcome = (typeof DELIVERY_OUTCOMES)[number];
 export const ORDER_UNKNOWN = 'order_unknown' satisfies DeliveryOutcome;
 /**
  * The default of NODROP_ORDER_UNKNOWN_HOURS, in ms. If an order service answers for this long that it does not know an
- * order, the order counts as gone. The time begins with the first such answer to the event (see `unknownUntil` in
- * src/ledger/deliveries.ts).
+ * order, nodrop treats the order as gone. The time begins with the first such answer to the event (see `unknownUntil`
+ * in src/ledger/deliveries.ts).
  */
 export const ORDER_UNKNOWN_FOR_MS = 86_400_000;
 

@@ -1,7 +1,7 @@
 /**
  * Distributes slots (database connections, concurrent calls) among merchants. One merchant holds at most `each` slots.
- * If fewer than `each` slots are free, the limit is the number of free slots. So some slots stay free for merchants
- * that hold none.
+ * If fewer than `each` slots are free, the limit is the number of free slots. So one merchant cannot take the last free
+ * slots from merchants that hold none.
  */
 export class FairSlots {
   readonly #total: number;

@@ -29,7 +29,7 @@ export const automaticRefundId = (paymentId: string, nth = 1): string =>
 /** True if the id is the id of an automatic refund of the payment. */
 export const isAutomaticRefundId = (id: string, paymentId: string): boolean =>
   id.startsWith(automaticRefundId(paymentId));
-/** The fields that identify a refund request. Requests with equal fields count as the same request. */
+/** The fields that identify a refund request. nodrop treats requests with equal fields as the same request. */
 export interface RefundRequestKey {
   readonly merchantId: string;
   readonly paymentId: string;
@@ -40,9 +40,9 @@ export interface RefundRequestKey {
 
 /**
  * The id of a requested refund, derived from the request alone. If the database loses the row, a repeated request gets
- * the same number, so the channel refunds only once. The derivation must never change, because otherwise a repeated
- * request for an existing refund would get another number. The id has 112 bits. It has another length than the ids of
- * automatic refunds.
+ * the same id and number, so the channel refunds only once. The derivation must never change, because otherwise a
+ * repeated request for an existing refund would get another number. The id has 112 bits. It has another length than the
+ * ids of automatic refunds.
  */
 export function requestedRefundId(request: RefundRequestKey): string {
   const { merchantId, paymentId, idempotencyKey, amount } = request;
@@ -62,7 +62,7 @@ export const replacementRefundId = (refundId: string): string => hashedRefundId(
 export const refundNumber = (refundId: string, attempt: number): string =>
   attempt === 1 ? refundId : `${refundId}_${attempt}`;
 const NUMBER = /^(re_[0-9A-Za-z]+)_([2-9]|[1-9]\d{1,3})$/;
-/** The id of the refund with this number at the channel. */
+/** Returns nodrop's id of the refund that has this number at the channel. */
 export const refundIdOf = (outRefundNo: string): string => NUMBER.exec(outRefundNo)?.[1] ?? outRefundNo;
 /** The position of the key within the keys of its refund, counted from 1. It is part of the refund number. */
 export const attemptOf = (outRefundNo: string): number => Number(NUMBER.exec(outRefundNo)?.[2] ?? 1);
@@ -75,7 +75,7 @@ const hashedRefundId = (content: readonly unknown[]): string =>
  */
 export const externalRefundId = (paymentId: string, nth = 1): string =>
   `rx_${paymentId.slice('pay_'.length)}${suffix(nth)}`;
-/** The id of the `nth` refund (from 1) that records the money that a payment lost in disputes. */
+/** The id of the `nth` recorded refund (from 1) for money that the payment lost in disputes. */
 export const disputeRefundId = (paymentId: string, nth = 1): string =>
   `rd_${paymentId.slice('pay_'.length)}${suffix(nth)}`;
 /** Creates an event's id. Its deliveries use this id as their `webhook-id`. */

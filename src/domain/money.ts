@@ -12,7 +12,7 @@ export function isAmount(value: unknown): value is number {
 }
 
 /**
- * True for a currency that a new order may use. These are the currencies that people pay in, by the current ISO 4217.
+ * True for a currency that a new order may use. These are the currencies of the current ISO 4217 in which people pay.
  */
 export const isCurrentCurrency = (code: string): boolean => CURRENT_CURRENCIES.has(code);
 

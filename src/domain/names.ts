@@ -19,8 +19,7 @@ export const DEVELOPMENT_MERCHANT = 'demo';
 export const SWEEP_SCHEDULE_ID = 'nodrop-sweep';
 
 /**
- * The type of an activity failure that means that the ledger does not have the row. Temporal does not retry this
- * failure.
+ * An activity fails with an error of this type if the ledger does not have the row. Temporal does not retry this error.
  */
 export const ROW_LOST_FAILURE = 'RowLost';
 

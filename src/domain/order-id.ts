@@ -7,7 +7,7 @@ const AT_MOST = 64;
  * The characters of an order id: letters, marks, digits, punctuation and symbols of every script, and the space U+0020.
  */
 const CHARACTERS = /^[\p{L}\p{M}\p{N}\p{P}\p{S} ]*$/u;
-/** Characters that belong to the accepted classes, but that people cannot see. */
+/** These characters belong to the accepted classes, but people cannot see them. */
 const INVISIBLE = /[\p{Default_Ignorable_Code_Point}\u2800]/u;
 
 /**
@@ -23,8 +23,8 @@ export const ORDER_ID_RULE =
 /**
  * Returns why an order id is not valid, as the end of a sentence. Undefined if it is valid. An id is rejected if it
  * contains invisible characters, or if another program could change it. Programs change text by NFC, by trimming or
- * joining spaces, or when they put it into a URL. nodrop never changes an id silently, because two requests of one shop
- * could then name different orders. Letters that look alike are accepted.
+ * joining spaces, or when they put it into a URL. nodrop rejects such an id instead of changing it, because otherwise
+ * two requests of one shop could name different orders. Letters that look alike are accepted.
  */
 export function orderIdFault(id: string): string | undefined {
   const length = [...id].length;

@@ -50,7 +50,7 @@ export interface PaymentSnapshot {
   readonly cancelRequested: boolean;
   /**
    * True if the channel no longer gives a next action. The payment must then end as `closed`. Absent if nodrop does not
-   * know whether the channel still gives one.
+   * know this.
    */
   readonly noAction?: true;
   /** The channel does not close the trade before this time. Absent if the channel has named no such time. */

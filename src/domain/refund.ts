@@ -9,10 +9,7 @@ export const REFUND_QUERY_MS: readonly number[] = [
   ...[300_000, 600_000, 1_200_000, 1_800_000],
 ];
 
-/**
- * If the channel does not answer a refund request, nodrop repeats the request. This is the longest wait between two
- * requests.
- */
+/** The longest wait between two refund requests. nodrop repeats a refund request that the channel does not answer. */
 export const REFUND_ASKED_EVERY_AT_MOST_MS = 60_000;
 
 /** If a refund waits for the end of a dispute, nodrop checks at this interval whether it must still wait. */
@@ -25,18 +22,21 @@ export const REFUND_HELD_BACK_MS = 5 * 60_000;
 export const REFUND_HELD_BACK_ASKS_EVERY = 12;
 
 /**
- * A running workflow records in the refund's row each answer of the channel, and each query without an answer. So if
- * the row was unchanged for this long, the workflow does not run.
+ * A running workflow records each answer of the channel, and each query without an answer, in the refund's row. So if
+ * the row was not changed for this long, the workflow is not running.
  */
 export const REFUND_QUIET_FOR_MS = 3_600_000;
 
 /**
- * If the channel does not answer about a refund for this long, or answers that it does not know the refund, an
- * attention is raised.
+ * If the channel does not answer about a refund for this long, or only answers that it does not know the refund, nodrop
+ * raises an attention.
  */
 export const REFUND_FAILING_AFTER_MS = 3_600_000;
 
-/** If a refund is still processing at the channel after this time, an attention is raised. Banks take days. */
+/**
+ * If a refund is still processing at the channel after this time, nodrop raises an attention. Banks need several days
+ * for a refund.
+ */
 export const REFUND_PROCESSING_AT_MOST_MS = 7 * 24 * 3_600_000;
 
 /**
@@ -51,8 +51,8 @@ export const REFUND_KEYS_AT_MOST = 2;
 export const REFUND_NUMBERS_AT_MOST = 9_999;
 
 /**
- * If the channel has stored a temporary refusal under each key so far, this is the longest wait before nodrop uses the
- * next key.
+ * The longest wait before nodrop uses the next key, if the channel has stored a temporary refusal under every key so
+ * far.
  */
 const REFUSED_KEY_AT_MOST_MS = 3_600_000;
 
@@ -90,8 +90,8 @@ export const isRepeatable = (repeatableForMs: number | null, askedAt: number, no
 export const REFUND_LOOKED_AT_AGAIN_AFTER_MS = 7 * 24 * 3_600_000;
 
 /**
- * The longest duration of a query. If something was settled at least this long before the answer to a query arrived,
- * the query was sent after the settlement. So the answer is newer than the settlement.
+ * The longest duration of a query. If an answer arrives at least this long after a settlement, its query was sent after
+ * the settlement. So the answer is newer than the settlement.
  */
 export const QUERIES_TAKE_AT_MOST_MS = 60_000;
 
@@ -114,6 +114,6 @@ export interface RefundSnapshot {
    * refund. Null before the first request, and while the channel answers.
    */
   readonly unknownSince: number | null;
-  /** True if the refund succeeded and is due for another check, because the bank may have returned the money. */
+  /** True if the refund succeeded and nodrop must check it again now, because the bank may have returned the money. */
   readonly isToLookAgain?: boolean;
 }

@@ -56,7 +56,7 @@ export const REFUSALS = {
 export type RefusalCode = keyof typeof REFUSALS;
 
 /**
- * nodrop refuses a request with this error if the sender can act on the reason. The API answers with it as
+ * The error with which nodrop refuses a request, for a reason that the sender can act on. The API returns it as
  * problem+json.
  */
 export class Refusal extends Error {

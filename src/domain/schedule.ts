@@ -19,8 +19,8 @@ export const TIGHT_PHASE_MS: readonly number[] = [...Array(10).fill(2_000), ...A
 const DAY_MS = 86_400_000;
 
 /**
- * The waits of the late watch, in which nodrop still queries a payment that ended unpaid. They are counted from the
- * payment's end, and again from its expiry.
+ * The waits between the queries of the late watch. In the late watch, nodrop still queries a payment that ended unpaid.
+ * The waits begin at the payment's end, and again at its expiry.
  */
 const LATE_WATCH_MS: readonly number[] = [600_000, 3_600_000, 21_600_000, DAY_MS];
 
@@ -30,10 +30,7 @@ export const LATE_WATCH_TAIL_MS = DAY_MS;
 /** If two queries of the late watch are closer together than this, nodrop sends only the later one. */
 const SAME_LATE_QUERY_MS = 120_000;
 
-/**
- * An answer that comes at most this long before the end of the late watch still counts as its last answer, because
- * clocks differ.
- */
+/** The late watch can end with an answer that comes at most this long before the planned end, because clocks differ. */
 export const LAST_ANSWER_EARLY_MS = 60_000;
 
 /**
@@ -51,20 +48,22 @@ const MISSED_LATE_WATCH_MS = 1_000;
 const PROCESSING_EVERY_MS = 5 * 60_000;
 
 /**
- * The channel may refuse a close as "already paid" although its answer to a query does not say that the trade is paid.
- * This is the wait before the next query. Each further wait is twice as long.
+ * The wait before the next query if the channel refuses a close as "already paid", but its answer to a query does not
+ * report the trade as paid. Each further wait is twice as long.
  */
 const QUERY_LAG_MS = 2_000;
 const QUERY_LAG_AT_MOST_MS = 5 * 60_000;
 
 /**
- * If the channel does not close a trade yet, nodrop requests the close again later. These are the shortest and the
- * longest wait before the next request.
+ * The shortest and the longest wait before nodrop repeats a close request for a trade that the channel does not close
+ * yet.
  */
 const CLOSE_AGAIN_AT_LEAST_MS = 5_000;
 const CLOSE_AGAIN_AT_MOST_MS = 3_600_000;
 
-/** The first and the longest wait of a workflow whose row is lost, and of a workflow whose row cannot be read. */
+/**
+ * If a workflow's row is lost or cannot be read, the workflow reads it again. These are the first and the longest wait.
+ */
 const LOST_ROW_MS = 60_000;
 const LOST_ROW_AT_MOST_MS = 3_600_000;
 const UNREADABLE_ROW_MS = 2_000;
@@ -152,7 +151,8 @@ export function waitsAfterHint(
 }
 
 /**
- * A query counts as on time if it is early by at most this much. The clocks of the server and the worker can differ.
+ * A query may be sent at most this long before its planned time, because the clocks of the server and the worker can
+ * differ.
  */
 export const SAME_TIME_MS = 500;
 
@@ -213,9 +213,9 @@ export function waitsUntil(times: readonly number[], now: number): readonly numb
 export interface QueryPlan {
   /** The waits between the queries. The first wait starts now. Empty if there is no query left before `endsAt`. */
   readonly waits: readonly number[];
-  /** The waits after a hint, without the hint's immediate query. */
+  /** The waits between the queries after a hint. The query that follows the hint immediately is not included. */
   readonly afterHint: readonly number[];
-  /** When the plan ends at the latest, epoch ms. It is infinite if only an answer of the channel ends the plan. */
+  /** The latest time at which the plan ends, epoch ms. Infinite if only an answer of the channel ends the plan. */
   readonly endsAt: number;
   /**
    * The interval (ms) of the queries that nodrop sends after all waits, while the channel says "processing". Null if
@@ -273,9 +273,9 @@ export function queryPlan(row: PaymentSnapshot, schedule: readonly number[], now
 }
 
 /**
- * The waits of the late watch that remain at `now` (epoch ms). Empty if the late watch has ended. It ends only with an
- * answer of the channel. So if the channel does not answer, the queries continue. If the last query was missed, nodrop
- * sends it late.
+ * The waits of the late watch that remain at `now` (epoch ms). Empty if the late watch has ended. The late watch ends
+ * only with an answer of the channel. So if the channel does not answer, the queries continue. If nodrop missed the
+ * last query, it sends the query late.
  */
 export function lateWaits(row: PaymentSnapshot, now: number): readonly number[] {
   const endedAt = row.endedAt ?? row.expiresAt;
@@ -300,17 +300,17 @@ export function isToClose(row: PaymentSnapshot, now: number): boolean {
 }
 
 /**
- * The channel may refuse a close as "already paid" although its answer to a query does not say that the trade is paid.
- * Returns how long nodrop then waits before the next query.
- * @param contradictions how many times in a row the channel has already contradicted itself in this way
+ * Returns how long nodrop waits before the next query if the channel contradicts itself: it refuses a close as "already
+ * paid", but its answer to a query does not report the trade as paid.
+ * @param contradictions how many times in a row the channel has already contradicted itself
  */
 export function closeLag(contradictions: number): number {
   return Math.min(QUERY_LAG_MS * 2 ** contradictions, QUERY_LAG_AT_MOST_MS);
 }
 
 /**
- * Returns when nodrop sends the next close for a trade that the channel does not close before `until`. The returned
- * time is bounded, because the channel's answer is not signed. All times are epoch ms.
+ * Returns when nodrop sends the next close for a trade that the channel does not close before `until`. The wait has a
+ * minimum and a maximum, because the channel's answer is not signed. All times are epoch ms.
  */
 export function closeAgainAt(until: number, now: number): number {
   return Math.min(Math.max(until, now + CLOSE_AGAIN_AT_LEAST_MS), now + CLOSE_AGAIN_AT_MOST_MS);

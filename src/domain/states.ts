@@ -7,14 +7,14 @@ export const ORDER_STATUSES = ['unpaid', 'paying', 'succeeded', 'refunded', 'can
 export type OrderStatus = (typeof ORDER_STATUSES)[number];
 
 export const PAYER_ORDER_STATES = ['open', 'undecided', 'paid', 'over'] as const;
-/** The state of an order, as it is shown to the payer of one of the order's attempts. */
+/** The state of an order as nodrop shows it to the payer of one of the order's attempts. */
 export type PayerOrderState = (typeof PAYER_ORDER_STATES)[number];
 
 export const PAYMENT_STATUSES = ['created', 'paying', 'succeeded', 'failed', 'cancelled', 'closed'] as const;
 export type PaymentStatus = (typeof PAYMENT_STATUSES)[number];
 
 export const ORDER_UPDATES = ['pending', 'applied', 'conflict', 'review'] as const;
-/** What the received money of a payment does to its order. Null until money has arrived. */
+/** The effect of a payment's received money on the order. Null until money has arrived. */
 export type OrderUpdate = (typeof ORDER_UPDATES)[number];
 
 export const SETTLED_BY = ['callback', 'query', 'hint', 'close', 'statement', 'operator'] as const;
@@ -23,9 +23,9 @@ export type SettledBy = (typeof SETTLED_BY)[number];
 
 export const ADOPTIONS = ['watched', 'own'] as const;
 /**
- * Says who owns an adopted trade, which the merchant's own code has created. If it is `watched`, the merchant owns the
- * trade: nodrop neither closes it nor refunds its money automatically. If it is `own`, nodrop owns the trade in the
- * same way as a trade that nodrop created.
+ * The owner of an adopted trade, which the merchant's own code has created. `watched`: the merchant owns the trade, and
+ * nodrop neither closes it nor refunds its money automatically. `own`: nodrop owns the trade, and treats it in the same
+ * way as a trade that nodrop created.
  */
 export type Adoption = (typeof ADOPTIONS)[number];
 
@@ -45,7 +45,9 @@ export type RefundStatus = (typeof REFUND_STATUSES)[number];
 
 /** The statuses of a refund that is not final. With `needs_person`, a person must act at the channel. */
 export const OPEN_REFUND_STATUSES = ['created', 'processing', 'needs_person'] as const;
-/** The statuses of a refund that gives nothing back, now or later. A `reversed` refund succeeded before it failed. */
+/**
+ * The final statuses of a refund that leaves no money with the payer. A `reversed` refund succeeded before it failed.
+ */
 export const VOID_REFUND_STATUSES = ['failed', 'reversed'] as const;
 
 export const REFUND_REASONS = [
@@ -116,7 +118,7 @@ export function isEnded(status: PaymentStatus): boolean {
   return status === 'failed' || status === 'cancelled' || status === 'closed';
 }
 
-/** True if the payer no longer needs to wait. Later automatic changes of the payment do not matter to the payer. */
+/** True if the payer no longer needs to wait, because no later automatic change of the payment matters to the payer. */
 export function isFinal(status: PaymentStatus, orderUpdate: OrderUpdate | null): boolean {
   return isEnded(status) || (status === 'succeeded' && orderUpdate !== null && orderUpdate !== 'pending');
 }

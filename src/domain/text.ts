@@ -18,9 +18,9 @@ const OVERRIDES = /[\u202a-\u202e\u2066-\u2069]/;
 const VISIBLE = /[^\p{Z}\p{Cc}\p{Cf}\p{Cs}\p{Default_Ignorable_Code_Point}\u2800]/u;
 
 /**
- * Returns why people could not read a text as it is meant, as the end of a sentence. Undefined if the text is
- * acceptable. The direction marks LRM, RLM and ALM are accepted. Names in two scripts need these marks, and they
- * reorder only spaces and punctuation.
+ * Returns why people could read a text wrongly, as the end of a sentence. Undefined if the text is acceptable. The
+ * direction marks LRM, RLM and ALM are accepted. Names in two scripts need these marks, and they reorder only spaces
+ * and punctuation.
  */
 export function readableFault(value: string): string | undefined {
   if (OVERRIDES.test(value))

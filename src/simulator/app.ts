@@ -37,11 +37,11 @@ export interface SimulatorOptions {
 export interface Simulator {
   /** The address that the simulator listens on, without a trailing slash. */
   readonly url: string;
-  /** Finishes the requests in progress, leaves scheduled work to the next start, and flushes the ledger. */
+  /** Finishes the requests in progress and flushes the ledger. Scheduled work continues after the next start. */
   close(): Promise<void>;
 }
 
-/** After this time, `close()` cuts off the requests that have no answer yet. */
+/** After this time, `close()` ends requests that have no answer yet. */
 const CLOSE_WITHIN_MS = 10_000;
 
 /**
@@ -90,7 +90,7 @@ export async function startSimulator(options: SimulatorOptions): Promise<Simulat
   };
 }
 
-/** Reads the ledger, and creates the interfaces for merchants, for payers and for tests on top of it. */
+/** Reads the ledger, and creates the interfaces for merchants, payers and tests. */
 async function open(options: SimulatorOptions, publicUrl: string) {
   const { logger } = options;
   const signers = new Map(Object.entries(options.secrets).map(([name, secret]) => [name, signer(secret)]));

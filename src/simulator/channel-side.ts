@@ -59,7 +59,7 @@ export interface ChannelSideOptions {
   readonly logger: Logger;
   /** The wallet's public base URL, without a trailing slash. */
   readonly publicUrl: string;
-  /** Responses that a fault has suppressed and that are still open. A shutdown destroys them. */
+  /** Open responses that a fault has suppressed. A shutdown destroys them. */
   readonly held: Set<Response>;
 }
 

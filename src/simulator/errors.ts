@@ -3,7 +3,7 @@ import type { Logger } from 'pino';
 import type { z } from 'zod';
 import { faultsInWords } from '../faults-in-words.ts';
 
-/** A refusal that the simulator answers: `{ code, message }` with an HTTP status. */
+/** A refusal with which the simulator answers a request: `{ code, message }` with an HTTP status. */
 export class SimulatorError extends Error {
   override readonly name = 'SimulatorError';
   readonly status: number;
@@ -36,7 +36,7 @@ export function toSimulatorError(error: unknown, logger: Logger): SimulatorError
 
 export const MAX_BODY_BYTES = 256 * 1024;
 
-/** Answers an error as JSON, without a signature. */
+/** Sends an error as a JSON answer without a signature. */
 export function sendError(res: Response, error: SimulatorError): void {
   res.status(error.status).json({ code: error.code, message: error.message });
 }

@@ -27,8 +27,8 @@ const faultsSchema = z.strictObject({
   close: z.strictObject({
     errorRate: rate,
     /**
-     * The rate of closes that have no effect. The simulator answers that the trade is closed, but a payer who is
-     * already in the wallet can still pay.
+     * The rate of close requests that have no effect. The simulator answers that the trade is closed, but a payer who
+     * is already in the wallet can still pay.
      */
     ineffectiveRate: rate,
   }),

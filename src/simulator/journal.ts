@@ -35,7 +35,7 @@ export class Journal {
     await file.appendFile(lines.join(''));
     await file.sync();
     await rename(draft, path);
-    // The folder is synced as well. Otherwise the rename may not survive a power cut.
+    // The folder is synced as well. Otherwise a power cut could undo the rename.
     const folder = await open(dirname(path), 'r');
     await folder.sync();
     await folder.close();
@@ -48,7 +48,7 @@ export class Journal {
   }
 
   /**
-   * Resolves when all entries that were appended so far would survive `kill -9`.
+   * Resolves when all entries that were appended so far are on disk and survive `kill -9`.
    * @throws the file system's error. After one error, every later call throws that error.
    */
   durable(): Promise<void> {
@@ -82,8 +82,8 @@ async function readIfExists(path: string): Promise<Buffer> {
 }
 
 /**
- * Returns the complete lines. If the process died during a write, the journal may end with text without a line feed. No
- * request was answered for that text.
+ * Returns the complete lines. If the process died during a write, the journal may end with an incomplete line. The
+ * simulator had not answered the request of that line.
  */
 function* entriesOf(content: Buffer, path: string): Generator<unknown> {
   let start = 0;

@@ -12,21 +12,22 @@ const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
 
 /**
- * The waits between delivery attempts of a callback. They are those of WeChat Pay v3, from its notification document.
+ * The waits between delivery attempts of a callback. They are the waits of WeChat Pay v3, according to its notification
+ * document.
  */
 export const CALLBACK_RETRY_MS: readonly number[] = [
   ...[15 * SECOND, 15 * SECOND, 30 * SECOND, 3 * MINUTE, 10 * MINUTE, 20 * MINUTE],
   ...[30 * MINUTE, 30 * MINUTE, 30 * MINUTE, HOUR, 3 * HOUR, 3 * HOUR, 3 * HOUR, 6 * HOUR, 6 * HOUR],
 ];
 
-/** Timeout of a callback. WeChat Pay treats a callback as failed if it is not answered within 5 s. */
+/** Timeout of a callback. WeChat Pay also treats a callback as failed if no answer arrives within 5 s. */
 const ANSWER_WITHIN_MS = 5_000;
 
 export type NotificationType = 'trade.succeeded' | 'trade.failed' | 'trade.processing' | 'refund.succeeded';
 
 /**
- * Sends callbacks until they are acknowledged. The durable ledger has these callbacks, so sending continues after a
- * restart.
+ * Sends callbacks until they are acknowledged. The durable ledger contains these callbacks, so the simulator continues
+ * to send them after a restart.
  */
 export class Notifier {
   readonly #store: Store;
@@ -57,7 +58,7 @@ export class Notifier {
     for (const notification of this.#store.notifications.values()) this.#schedule(notification);
   }
 
-  /** Cancels all scheduled callbacks. This is called after the ledger was emptied. */
+  /** Cancels all scheduled callbacks. Called after the ledger was emptied. */
   forget(): void {
     for (const timer of this.#timers.values()) clearTimeout(timer);
     this.#timers.clear();
@@ -153,8 +154,8 @@ export class Notifier {
       attempts: due.attempts + 1,
       nextAt: Date.now() + (wait ?? 0),
     };
-    // The attempt is recorded before it is sent. If the process is killed between these two steps, the callback is sent
-    // again and the count is not lost.
+    // The attempt is recorded before it is sent. If the process is killed in between, the next process sends the
+    // callback again, and the attempt is still counted.
     this.#store.write({ notification });
     this.#store.write({ trade: { ...trade, callbackAttempts: trade.callbackAttempts + copies } });
     await this.#store.durable();

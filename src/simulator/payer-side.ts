@@ -10,8 +10,8 @@ import type { Trades } from './trades.ts';
 import { ICON, type Language, refusalPage, STYLE_HASH, walletPage } from './wallet-page.ts';
 
 /**
- * The payer's decision. Without a body or a result, the payment succeeds. The schema rejects unknown fields, because
- * `curl -d '{"result":"declined"}'` arrives as a form with one odd field, which must not pay.
+ * The payer's decision. Without a body or a result, the payment succeeds. The schema rejects unknown fields. For
+ * example, `curl -d '{"result":"declined"}'` sends a form with one odd field, and such a request must not pay.
  */
 const paySchema = z.strictObject({
   result: z.enum(['success', 'declined', 'processing']).default('success'),
@@ -108,15 +108,16 @@ function languageOf(req: Request): Language {
 }
 
 /**
- * True if a browser has sent the wallet page's own form. False for a program that sends a form, because a program wants
- * to read the answer.
+ * True if a browser has sent the wallet page's own form. False for a program that sends a form, because the program
+ * needs an answer and not a page.
  */
 function isPage(req: Request): boolean {
   return Boolean(req.is(FORM)) && req.accepts('json', 'html') === 'html';
 }
 
 /**
- * Refuses a body that no parser reads. Such a body would count as empty, and an empty body pays.
+ * Refuses a body that no parser reads. Without this check, the simulator would treat such a body as empty, and an empty
+ * body pays.
  * @throws SimulatorError 415
  */
 function refuseUnknownType(req: Request): void {

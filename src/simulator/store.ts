@@ -54,7 +54,7 @@ export interface Refund {
   readonly state: 'PROCESSING' | 'SUCCESS';
   /** The simulator answers no query about the refund while the refund is in process. */
   readonly silent?: boolean;
-  /** The time at which the refund succeeds or has succeeded. */
+  /** The planned time of the refund's success, or the actual time once it has succeeded. */
   readonly settlesAt: string;
 }
 
@@ -86,7 +86,7 @@ type Entry =
   | { readonly faults: Faults }
   | { readonly emptied: true };
 
-/** The simulator's durable ledger. It is read from memory, and written to the journal. */
+/** The simulator's durable ledger. Reads use the copy in memory, and every change is also written to the journal. */
 export class Store {
   readonly trades = new Map<string, Trade>();
   readonly refunds = new Map<string, Refund>();
@@ -111,7 +111,7 @@ export class Store {
     this.#journal?.append(entry);
   }
 
-  /** Resolves when everything written so far would survive `kill -9`. @throws the file system's error. */
+  /** Resolves when all changes so far are on disk and survive `kill -9`. @throws the file system's error. */
   async durable(): Promise<void> {
     await this.#journal?.durable();
   }
@@ -129,7 +129,7 @@ export class Store {
     else if ('notification' in entry) this.notifications.set(entry.notification.id, entry.notification);
     else if ('notificationDone' in entry) this.notifications.delete(entry.notificationDone);
     else if ('faults' in entry) {
-      // If an earlier version of the simulator wrote the journal, the entry does not have all faults.
+      // An entry that an earlier version of the simulator wrote may lack some faults.
       this.faults = { ...entry.faults, close: { ...NO_FAULTS.close, ...entry.faults.close } };
     } else {
       this.trades.clear();

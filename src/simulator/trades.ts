@@ -27,7 +27,7 @@ export class Trades {
     this.#notifier = notifier;
   }
 
-  /** Continues the work that an earlier process left: refunds in process, and the automatic actions of trades. */
+  /** Continues the unfinished work of an earlier process: refunds in process, and automatic actions of trades. */
   start(): void {
     for (const refund of this.#store.refunds.values()) this.#settleWhenDue(refund);
     for (const trade of this.#store.trades.values()) this.#actWhenDue(trade);
@@ -38,7 +38,7 @@ export class Trades {
   }
 
   /**
-   * Creates a trade. The same number with the same terms returns the existing trade.
+   * Creates a trade. If a trade with the same number and terms exists, returns that trade.
    * @throws SimulatorError 409 `OUT_TRADE_NO_USED`, 400 `PARAM_ERROR` for an unknown trigger
    */
   create(account: string, terms: TradeTerms): { readonly trade: Trade; readonly isNew: boolean } {
@@ -124,8 +124,8 @@ export class Trades {
   }
 
   /**
-   * Carries out the payer's action. Repeating an action changes nothing. A payment that is in process, or whose close
-   * had no effect, can still be decided after the expiry.
+   * Carries out the payer's action. A repeated action has no effect. If a payment is in process, or its close had no
+   * effect, it can still be decided after the expiry.
    * @throws SimulatorError 409 if the trade is closed, expired, or already decided differently.
    */
   pay(outTradeNo: string, result: PayResult): Trade {
@@ -159,7 +159,7 @@ export class Trades {
   }
 
   /**
-   * Refunds `amount` minor units. The same number with the same content returns the existing refund.
+   * Refunds `amount` minor units. If a refund with the same number and content exists, returns that refund.
    * @param isBalanceTooLow true if the merchant's balance is currently too low for a new refund.
    * @throws SimulatorError 409 `OUT_REFUND_NO_USED`, `TRADE_NOT_PAID`, `REFUND_EXCEEDS_PAYMENT`, `REFUND_NOT_ALLOWED`
    *   or `BALANCE_TOO_LOW`.
@@ -251,7 +251,7 @@ export class Trades {
         if (!(error instanceof SimulatorError)) throw error;
       }
       // The action is recorded after it was carried out. If the process is killed in between, the next process repeats
-      // the action, which changes nothing.
+      // the action, and the repetition has no effect.
       const { acts: done = [], ...trade } = this.find(outTradeNo);
       const rest: Trade = done.length > 1 ? { ...trade, acts: done.slice(1) } : trade;
       this.#store.write({ trade: rest });

@@ -5,13 +5,13 @@ import { SimulatorError } from './errors.ts';
 /**
  * The triggers: words in the subject of a trade that make the wallet act, for example `Coffee [sim:paid
  * callback-lost]`. The simulator, the table in docs/sandbox.md (`npm run generate`) and the tests, which run each
- * example, use this one declaration. Triggers are words in brackets and not amounts. No shop sells a product with such
- * a name, so no trigger acts by accident.
+ * example, use this one declaration. Triggers are words in brackets and not special amounts. No shop sells a product
+ * with such a name, so no trigger acts by accident.
  */
 
 /**
- * How long after a trade's creation or close the wallet acts automatically. This time and all other durations in this
- * file are in milliseconds.
+ * The time from a trade's creation or close to an automatic action of the wallet. All durations in this file are in
+ * milliseconds.
  */
 export const ACT_AFTER_MS = 2_000;
 export const IN_PROCESS_MS = 15_000;
@@ -28,9 +28,9 @@ export interface TriggerOutcome {
   readonly orderUpdate: OrderUpdate | null;
   readonly attention: Attention | null;
   readonly order: OrderStatus;
-  /** The state of the refund. The merchant requests this refund, or nodrop owes it automatically. */
+  /** The state of the refund, which the merchant requests or nodrop makes automatically. Null if there is none. */
   readonly refund: RefundStatus | null;
-  /** The wallet sends at least this many callbacks. If 0, it sends no callback. */
+  /** The minimum number of callbacks that the wallet sends. 0 means that it sends none. */
   readonly callbacks: number;
 }
 
@@ -46,7 +46,7 @@ export interface TriggerDeclaration {
     readonly subject: string;
     /** `expiresInSeconds` of the example's payment and order. */
     readonly expiresInSeconds?: number;
-    /** The merchant requests a refund once the payment is applied. */
+    /** True if the merchant requests a refund once the payment has paid the order. */
     readonly asksForRefund?: boolean;
     readonly outcome: TriggerOutcome;
   };
@@ -190,7 +190,7 @@ const BEGINS = /\[sim:/gi;
 const WHOLE = /\[sim:([^[\]]*)\]/i;
 
 /**
- * Returns the triggers in a trade's subject; none for a subject without `[sim:`.
+ * Returns the triggers in a trade's subject. A subject without `[sim:` has none.
  * @throws SimulatorError 400 `PARAM_ERROR` for an unknown or misplaced trigger, because a test must not pass without
  *   its trigger.
  */

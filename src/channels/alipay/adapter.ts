@@ -35,10 +35,7 @@ const CLOCKS_APART_MS = 5 * 60_000;
 const NO_TRADE = 'nodrop_check_account';
 
 const UNKNOWN_TRADE = 'ACQ.TRADE_NOT_EXIST';
-/**
- * If a create request is for a trade that exists and can no longer be paid, Alipay refuses the request with one of
- * these codes.
- */
+/** Alipay refuses a create request with one of these codes if the trade exists and can no longer be paid. */
 const PAST_PAYING: ReadonlySet<string> = new Set(['ACQ.TRADE_HAS_SUCCESS', 'ACQ.TRADE_HAS_CLOSE']);
 /**
  * The codes with which Alipay refuses to close a trade that is not waiting for its payer. Only a query shows the state
@@ -128,10 +125,10 @@ export function createAlipayAdapter(): ChannelAdapter {
   }
 
   /**
-   * Decides about a refund that no query finds, if the trade cannot be refunded in its current state.
+   * Decides whether a refund can still succeed. The query does not find it, and Alipay refuses to refund the trade now.
    * - `never`: the time for refunds has ended, or the other refunds leave less money than this refund needs.
-   * - `perhaps it did`: all of the money was returned, perhaps also by this refund. An earlier request may have timed
-   * out, and a query shows a refund up to 10 s late (documentation of the refund query).
+   * - `perhaps it did`: all of the money was returned, and this refund may be a part of it. An earlier request may have
+   * timed out, and a query shows a refund up to 10 s late (documentation of the refund query).
    */
   async function mayRefund(
     account: ChannelAccount,
@@ -151,8 +148,8 @@ export function createAlipayAdapter(): ChannelAdapter {
     declaration,
 
     async createTrade(account, trade, signal) {
-      // The link is signed with the payment's creation time, not the current time, so that every call returns
-      // the same link.
+      // The link's timestamp is the payment's creation time and not the current time, so that every call returns the
+      // same link.
       if (trade.method !== 'precreate') {
         const url = await linkOf(account, pageOf(trade), Date.parse(trade.createdAt));
         return { action: { type: 'redirect', url } };

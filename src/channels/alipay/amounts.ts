@@ -2,7 +2,7 @@ import { ChannelError } from '../../domain/channel.ts';
 import { fromDecimal, toDecimal } from '../../domain/money.ts';
 
 /**
- * Alipay writes amounts as decimal strings in yuan, but nodrop stores fen. nodrop converts them without floating-point
+ * Alipay writes amounts as decimal strings in yuan, but nodrop stores fen. The conversion uses no floating-point
  * numbers.
  */
 
@@ -14,7 +14,7 @@ export const CURRENCY = 'CNY';
  */
 export const AMOUNT_LIMITS = { atLeast: 1, atMost: 10_000_000_000 } as const;
 
-/** Fen as yuan: 1050 is `10.50`. */
+/** Formats fen as yuan: 1050 becomes `10.50`. */
 export const toYuan = (amount: number): string => toDecimal(amount, CURRENCY);
 
 const NOTHING = /^0+(\.0+)?$/;

@@ -23,8 +23,8 @@ type Params = Readonly<Record<string, string>>;
 
 const OUR_NUMBER = /^[0-9A-Za-z_]{1,32}$/;
 /**
- * The form of an out_trade_no at Alipay. Trades that were created without nodrop also have this form, and nodrop may
- * have adopted them.
+ * The form of every out_trade_no at Alipay, also of a trade that nodrop did not create. nodrop may have adopted such a
+ * trade.
  */
 const ITS_NUMBER = /^[0-9A-Za-z_]{1,64}$/;
 const TRADE_NOTIFICATION = 'trade_status_sync';
@@ -51,8 +51,8 @@ const tradeSchema = z.object({
 type TradeNotification = z.infer<typeof tradeSchema>;
 
 /**
- * Implements `verifyCallback` of the port. Alipay signs no time and repeats a notification for 25 h. So for an old
- * payment, nodrop queries Alipay and does not rely on the notification.
+ * Implements `verifyCallback` of the port. Alipay repeats a notification for 25 h, and the adapter does not check the
+ * age of a notification. So if the payment is old, nodrop queries Alipay and does not rely on the notification.
  */
 export async function verifyCallback(
   account: ChannelAccount,
@@ -86,7 +86,7 @@ export async function verifyCallback(
 }
 
 /**
- * All parameter names of Alipay match this pattern. nodrop rejects any other name, because such a name could contain
+ * All parameter names of Alipay match this pattern. nodrop rejects any other name, because such a name could be read as
  * further parameters of the signed text (see READS_AS_MORE).
  */
 const NAME = /^[A-Za-z0-9_]+$/;

@@ -2,12 +2,12 @@ import { z } from 'zod';
 import { ChannelError, type ChannelErrorKind } from '../../domain/channel.ts';
 
 /**
- * The kind of request that Alipay answered. A refusal code that is definite for one kind of request need not be
+ * The kind of request that Alipay answered. The same refusal code can be definite for one kind of request and not
  * definite for another kind.
  */
 export type Operation = 'create' | 'refund' | 'other';
 
-/** The common part of every answer: https://opendocs.alipay.com/common/02km9f. */
+/** The fields that every answer has: https://opendocs.alipay.com/common/02km9f. */
 export const resultSchema = z.object({
   code: z.string(),
   msg: z.string().optional(),
@@ -19,8 +19,8 @@ export type Result = z.infer<typeof resultSchema>;
 /** Alipay answers with this code if it has processed the request successfully. */
 export const DONE = '10000';
 /**
- * Alipay answers with this code if it understands the request but refuses its content. A `sub_code` can be definite
- * only together with this code.
+ * Alipay answers with this code if it understands the request but refuses its content. Without this code, no `sub_code`
+ * is definite.
  */
 const REFUSED = '40004';
 const TOO_MANY = '40005';

@@ -47,7 +47,7 @@ export class UnsignedAnswer extends ChannelError {
   }
 }
 
-/** The newest credentials of the account, which nodrop uses for requests. */
+/** The newest credentials of the account. nodrop uses them for requests. */
 export function newestOf({ id, credentials: [newest] }: ChannelAccount): Credentials {
   if (newest !== undefined) return newest;
   throw new ChannelError('misconfigured', `alipay: account ${id} has no settings`);
@@ -81,7 +81,7 @@ export async function linkOf(account: ChannelAccount, request: AlipayRequest, at
   return `${gatewayOf(credentials)}?${await sign(credentials, request, at)}`;
 }
 
-/** The outer part of Alipay's answer, which the signature does not cover. */
+/** The outer part of Alipay's answer. The signature does not cover it. */
 const envelopeSchema = z.looseObject({ sign: z.string().optional() });
 
 /**

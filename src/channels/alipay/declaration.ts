@@ -16,13 +16,13 @@ const EXPIRY = { atLeastMs: MINUTE_MS, atMostMs: 15 * DAY_MS } as const;
 
 /**
  * A QR code that no payer has scanned expires after 2 h: https://docs.open.alipay.com/api_1/alipay.trade.precreate. So
- * the payment must not expire later.
+ * a payment with a QR code must expire within 2 h.
  */
 const CODE_LIVES_MS = 2 * HOUR_MS;
 
 /**
  * WeChat's browser does not open Alipay's URLs, so a payer in WeChat must switch to another browser. A QR code contains
- * a URL of qr.alipay.com, which also opens Alipay on a phone.
+ * a URL of qr.alipay.com. On a phone, that URL opens Alipay.
  */
 const METHOD = {
   currencies: { [CURRENCY]: AMOUNT_LIMITS },

@@ -69,12 +69,15 @@ function certificatesOf(credentials: Credentials) {
   return { app_cert, alipay_cert, alipay_root_cert };
 }
 
-/** Alipay's library for each credentials object. An account keeps its credentials object until its settings change. */
+/**
+ * One instance of Alipay's library for each credentials object. An account keeps its credentials object until its
+ * settings change.
+ */
 const known = new WeakMap<Credentials, Promise<AlipaySdk>>();
 
 /**
- * Alipay's library with these settings. nodrop sends the requests itself, so the library needs no gateway and no
- * timeouts.
+ * Returns an instance of Alipay's library with these settings. nodrop sends the requests itself, so the library needs
+ * no gateway and no timeouts.
  * @throws ChannelError `misconfigured` for settings that cannot be read
  */
 export function sdkOf(credentials: Credentials): Promise<AlipaySdk> {
@@ -91,7 +94,8 @@ async function makeSdk(credentials: Credentials): Promise<AlipaySdk> {
   // The PEM must not end in an empty line, because the library removes the `END` line only if it is the last line.
   const privateKey = readPrivateKey(private_key).export({ type: 'pkcs8', format: 'pem' }).toString().trim();
   const certificates = certificatesOf(credentials);
-  // nodrop imports Alipay's library at its first use. So a process without an Alipay account saves time and memory.
+  // nodrop imports Alipay's library only when it is first needed. So a process without an Alipay account saves time and
+  // memory.
   const { AlipaySdk } = await import('alipay-sdk');
   const common = { appId, privateKey, keyType: 'PKCS8', signType: 'RSA2' } as const;
   if (certificates === undefined) {

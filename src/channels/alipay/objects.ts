@@ -40,8 +40,8 @@ export const closedSchema = z.object({ out_trade_no: z.string() });
 export const refundSchema = z.object({
   out_trade_no: z.string(),
   /**
-   * `Y` means that this request moved money. `N` means that this request moved no money, because an earlier request had
-   * moved the money or the refund is not decided yet.
+   * `Y` means that this request moved money. `N` means that this request moved no money. Either an earlier request had
+   * moved it, or the refund is not decided yet.
    */
   fund_change: z.enum(['Y', 'N']),
 });

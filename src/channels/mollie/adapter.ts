@@ -190,8 +190,8 @@ export function createMollieAdapter({
           const { value } = await known(session, payment, asked, refundSchema);
           return refundAnswer(ofNumber(value, refund), trade.currency);
         } catch (error) {
-          // Mollie refuses if an earlier request used the refund number with another amount, or if the refund with this
-          // number has already returned the money. In both cases, nodrop returns the existing refund.
+          // Mollie refuses this request if an earlier request used the refund number with another amount, or if the
+          // refund with this number has already returned the money. In both cases, nodrop returns the existing refund.
           const status = refusalIn(error)?.status;
           if (status !== 400 && status !== 409 && status !== 422) throw error;
           const found = await findRefund(session, payment, trade, refund);
@@ -378,8 +378,8 @@ function redirect({ id, _links: { checkout } }: Payment): CreatedTrade {
 }
 
 /**
- * Maps a payment to the answer to a close request. Most open payments at Mollie cannot be cancelled. They expire, and
- * Mollie reports the time of their expiry.
+ * Returns the answer to a close request, based on the payment's state. Mollie cannot cancel most open payments. They
+ * expire, and Mollie reports when.
  * @throws ChannelError if a payment is open and Mollie reports no expiry
  */
 function closeAnswer(payment: Payment): CloseAnswer {

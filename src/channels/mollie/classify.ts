@@ -2,8 +2,8 @@ import { z } from 'zod';
 import { ChannelError, type ChannelErrorKind } from '../../domain/channel.ts';
 
 /**
- * The kind of request that Mollie answered. A refusal that is definite for one kind of request need not be definite for
- * another kind.
+ * The kind of request that Mollie answered. The same refusal can be definite for one kind of request and not definite
+ * for another kind.
  */
 export type Operation = 'create' | 'refund' | 'other';
 
@@ -64,8 +64,8 @@ export function refusalIn(error: unknown): MollieRefusal | undefined {
 }
 
 /**
- * True if Mollie itself reports that it does not know the id. A 404 without Mollie's own error body does not count,
- * because it can come from a proxy.
+ * True if Mollie itself reports that it does not know the id. False for a 404 without Mollie's own error body, because
+ * a proxy may have sent it.
  */
 export function isUnknown(error: unknown, id: string): boolean {
   const refusal = refusalIn(error);

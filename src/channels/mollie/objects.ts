@@ -92,8 +92,8 @@ export const pageOf = <T>(name: string, item: z.ZodType<T>) =>
        * calls a URL from an answer.
        */
       const from = next === null ? null : new URL(next.href).searchParams.get('from');
-      // The listing has another page, but nodrop does not know the id of the first object on that page. So nodrop
-      // cannot read the listing to its end.
+      // The listing has another page, but the link to it contains no valid id. So nodrop cannot read the listing to its
+      // end.
       if (next !== null && !from)
         issues.push({
           code: 'custom',
@@ -146,7 +146,7 @@ export function paymentAnswer(payment: Payment): ChannelAnswer {
   }
 }
 
-/** @throws ChannelError `garbage` if the payment has no time at which it was paid */
+/** @throws ChannelError `garbage` if Mollie does not report when the payment was paid */
 function paid({ id, amount, paidAt }: Payment): PaidAnswer {
   if (typeof paidAt !== 'string')
     throw new ChannelError('garbage', `mollie reports ${id} as paid without a payment time`);
@@ -219,8 +219,8 @@ export function refundAnswer(refund: Refund, currency: CurrencyCode): RefundAnsw
         channelRefundId,
       };
     default:
-      // Mollie has not decided a refund with status `pending` or `processing`. A status that Mollie adds later also
-      // counts as undecided.
+      // Mollie has not decided a refund with status `pending` or `processing`. nodrop treats a status that it does not
+      // know in the same way.
       return { state: 'processing', channelRefundId };
   }
 }
@@ -238,7 +238,7 @@ function listedRefund(refund: Refund, currency: CurrencyCode): ChannelRefund {
 
 /**
  * Mollie takes the money from the merchant before it reports a chargeback. Only a later decision can return the money.
- * So a chargeback counts as lost until it is reversed: docs/decisions/0035.
+ * So nodrop reports a chargeback as lost until Mollie reverses it: docs/decisions/0035.
  */
 export function disputeOf({ id, amount, reason, reversedAt }: Chargeback): ChannelDispute {
   return {

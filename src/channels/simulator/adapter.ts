@@ -191,7 +191,7 @@ export function createSimulatorAdapter(options: SimulatorAdapterOptions): Channe
     }
     if (response.status === 401) {
       // If the simulator rejects the secret or the time, the cause is an error of this deployment. The answer does not
-      // show the state of the trade, so it must never count as a refusal.
+      // show the state of the trade, so nodrop must never treat it as a refusal.
       const clock = clockSentence(response.headers.get('date'), Date.now());
       const mend = clock === '' ? `check the secret of ${options.name}` : clock;
       throw new ChannelError('misconfigured', `${said}: ${mend}`);

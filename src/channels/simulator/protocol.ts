@@ -49,8 +49,8 @@ export function sign(webhook: Webhook, id: string, payload: string): SignatureHe
 }
 
 /**
- * Maximum number of signatures that nodrop checks in one message. A sender that changes its secret signs with every
- * valid secret. A genuine sender never needs more signatures than this.
+ * Maximum number of signatures that nodrop checks in one message. While a sender changes its secret, it signs each
+ * message with every valid secret. A genuine sender never needs more signatures than this.
  */
 const SIGNATURES_AT_MOST = 10;
 

@@ -56,7 +56,7 @@ const PAGE = 100;
 const PAGES_AT_MOST = 10;
 /**
  * The largest clock difference that nodrop accepts between this machine and Stripe. If the difference is larger, nodrop
- * refuses callbacks as too old, and does not conclude that a trade is absent.
+ * refuses callbacks as too old, and never concludes that Stripe has no such trade.
  */
 const CLOCKS_APART_MS = 5 * 60_000;
 
@@ -69,7 +69,7 @@ const CHARGE = 'latest_charge';
 
 /**
  * Creates the adapter for Stripe, which uses Stripe's library. The adapter supports Checkout Sessions, and payment
- * intents for a payment form.
+ * forms with payment intents.
  */
 export function createStripeAdapter(options: StripeAdapterOptions = {}): ChannelAdapter {
   const { url = 'https://api.stripe.com' } = options;
@@ -239,8 +239,8 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
   }
 
   async function find(account: ChannelAccount, trade: Trade, signal?: AbortSignal) {
-    // nodrop sends the create request between the creation and the expiry of the payment. `created` comes from Stripe's
-    // clock, so the searched period allows for a clock difference.
+    // nodrop sends the create request between the creation and the expiry of the payment. `created` is a time of
+    // Stripe's clock, so the search covers a longer period to allow for a clock difference.
     const created = {
       gte: Math.floor((Date.parse(trade.createdAt) - CLOCKS_APART_MS) / 1000),
       lte: Math.ceil((Date.parse(trade.expiresAt) + CLOCKS_APART_MS) / 1000),
@@ -348,8 +348,8 @@ export function createStripeAdapter(options: StripeAdapterOptions = {}): Channel
     async closeTrade(account, trade, signal) {
       const id = idOf(trade);
       if (id === undefined) return { state: 'unknown_trade' };
-      // nodrop must not cancel this intent, because Stripe would cancel it even if the payer may already have paid with
-      // a voucher in a shop.
+      // nodrop must not cancel this intent. The payer may already have paid with a voucher in a shop, and Stripe would
+      // cancel the intent anyway.
       if (trade.method !== 'checkout') {
         const { state } = intentAnswer(ours(await getIntent(account, id, signal), trade));
         if (state === 'processing') return { state };
@@ -517,8 +517,8 @@ function ofNumber(refund: Refund, { outRefundNo }: KnownRefund): Refund {
 }
 
 /**
- * Returns the refund if it belongs to this payment intent. The refund's number is not checked, because a refund can get
- * a new idempotency key, and the merchant can edit the metadata in Stripe's dashboard.
+ * Returns the refund if it belongs to this payment intent. The function does not check the refund's number, because a
+ * refund can get a new idempotency key, and the merchant can edit the metadata in Stripe's dashboard.
  * @throws ChannelError `garbage`
  */
 function ofPayment(refund: Refund, payment: string): Refund {
@@ -625,7 +625,7 @@ function checkKeys(credentials: Credentials): void {
 }
 
 /**
- * If the clock of this machine is wrong, nodrop refuses all callbacks as too old, and the listed period may not contain
+ * If the clock of this machine is wrong, nodrop refuses all callbacks as too old, and the listing of a period can miss
  * the trade.
  */
 function checkClock(date: string | null): void {

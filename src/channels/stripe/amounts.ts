@@ -2,12 +2,11 @@ import { ChannelError, type CurrencyLimits } from '../../domain/channel.ts';
 import { type CurrencyCode, exponentOf, isAmount, isCurrency } from '../../domain/money.ts';
 
 /**
- * Stripe counts amounts in the currency's minor unit (https://docs.stripe.com/currencies), with these
- * exceptions:
- * - Zero-decimal currencies have no smaller unit at Stripe. For one of them, the ariary (MGA), ISO 4217 defines a
- * smaller unit.
- * - The Icelandic króna (ISK) and the Uganda shilling (UGX) have no smaller unit, but Stripe writes them with
- * two decimals, which are always 00.
+ * Stripe counts amounts in the currency's minor unit (https://docs.stripe.com/currencies), with these exceptions:
+ * - Zero-decimal currencies have no smaller unit at Stripe. But for one of these currencies, the ariary (MGA), ISO 4217
+ * defines a smaller unit.
+ * - The Icelandic króna (ISK) and the Uganda shilling (UGX) have no smaller unit, but Stripe writes them with two
+ * decimals, which are always 00.
  * - In a currency with three decimals, the last decimal must be 0. Stripe requires whole amounts of forint (HUF) and
  * Taiwan dollars (TWD) only for payouts, which nodrop does not make.
  */
@@ -16,7 +15,7 @@ const ZERO_DECIMAL: ReadonlySet<string> = new Set(
 );
 const THREE_DECIMAL: ReadonlySet<string> = new Set('BHD JOD KWD OMR TND'.split(' '));
 
-/** Stripe's presentment currencies that are current by ISO 4217. */
+/** The presentment currencies of Stripe that ISO 4217 still lists as current. */
 const PRESENTMENT =
   'AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND BOB BRL BSD BWP BYN BZD CAD CDF CHF CLP CNY COP CRC CVE CZK DJF DKK DOP DZD EGP ETB EUR FJD FKP GBP GEL GIP GMD GNF GTQ GYD HKD HNL HTG HUF IDR ILS INR ISK JMD JOD JPY KES KGS KHR KMF KRW KWD KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR SEK SGD SHP SLE SOS SRD SZL THB TJS TND TOP TRY TTD TWD TZS UAH UGX USD UYU UZS VND VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW'.split(
     ' ',
@@ -56,7 +55,8 @@ const SMALLEST: Readonly<Record<string, number>> = {
 /**
  * The largest charges in Stripe's units, from the page that lists the smallest charges. Most currencies allow eight
  * digits, and some currencies with small units allow up to twelve digits. For a currency without a published smallest
- * charge, nodrop does not know the largest charge, and Stripe refuses a larger charge with `amount_too_large`.
+ * charge, nodrop does not know the largest charge. Stripe then refuses a charge that is too large with
+ * `amount_too_large`.
  */
 const LARGEST = 99_999_999;
 const LARGEST_OF_ANY = 999_999_999_999;

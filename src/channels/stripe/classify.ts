@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { ChannelError, type ChannelErrorKind } from '../../domain/channel.ts';
 
 /**
- * The kind of request that Stripe answered. A refusal code that is definite for one kind of request need not be
+ * The kind of request that Stripe answered. The same refusal code can be definite for one kind of request and not
  * definite for another kind.
  */
 export type Operation = 'create' | 'refund' | 'other';
@@ -95,8 +95,8 @@ function refusalOf({ text }: Pick<Reply, 'text'>): StripeRefusal | undefined {
 
 /**
  * Classifies an answer that is not a success. Only a listed code of a refused request (400) is definite. After any
- * other answer, the state of the trade or the refund is unknown. Equal answers give errors with equal messages. So
- * nodrop can recognise a replayed answer by its message and by `isReplayed`.
+ * other answer, the state of the trade or the refund is unknown. If two answers are equal, their errors have equal
+ * messages. So nodrop can recognise a replayed answer by its message and by `isReplayed`.
  */
 export function classify(reply: Reply, operation: Operation): ChannelError {
   const refusal = refusalOf(reply);
@@ -104,7 +104,7 @@ export function classify(reply: Reply, operation: Operation): ChannelError {
   return new ChannelError(kindOf(reply.status, refusal, operation), sentence(reply.status, refusal), {
     ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
     isReplayed: reply.headers.get('idempotent-replayed') === 'true',
-    // The stored cause leaves out Stripe's message, which may quote the request.
+    // The error's cause does not contain Stripe's message, because the message may quote the request.
     cause: refusal === undefined ? undefined : { ...refusal, message: undefined },
   });
 }

@@ -46,9 +46,9 @@ export function createStripeClient(baseUrl: string): StripeClient {
     const { Stripe } = await import('stripe');
     let reply: Reply | undefined;
     let failure: unknown;
-    // nodrop passes to Stripe's library only successful answers whose JSON is an object, because the library's call
-    // never ends for other JSON. For any other answer, nodrop throws a ChannelError. The library does not retry after
-    // this error: it recognises a closed connection by an error code that a ChannelError does not have.
+    // nodrop passes only successful answers whose JSON is an object to Stripe's library. With other JSON, the library's
+    // call never ends. For any other answer, nodrop throws a ChannelError. The library does not retry after this error,
+    // because it retries only errors with the code of a closed connection.
     const send: typeof fetch = async (url, init) => {
       try {
         const { response, text } = await exchange(String(url), init ?? {}, {

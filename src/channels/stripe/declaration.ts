@@ -19,11 +19,11 @@ export const SHORTEST_SESSION_MS = 30 * MINUTE_MS;
 /**
  * The time from the expiry of a payment to the expiry of its session at Stripe. The value is the shortest lifetime of a
  * session, plus some minutes for clock differences. So Stripe accepts the first create request even if nodrop sends it
- * just before the payment expires. Every repeated request has the same parameters.
+ * just before the payment expires. Repeated requests have the same parameters.
  */
 export const SESSION_OUTLIVES_MS = SHORTEST_SESSION_MS + 5 * MINUTE_MS;
 
-/** The longest `description` of a payment intent, by Stripe's OpenAPI description. */
+/** The maximum length of a payment intent's `description` according to Stripe's OpenAPI document. */
 const SUBJECT = { atMost: 1000, countedIn: 'characters' } as const;
 
 const CHECKOUT: MethodDeclaration = {
@@ -38,8 +38,8 @@ const CHECKOUT: MethodDeclaration = {
 };
 
 /**
- * Stripe.js must be loaded from Stripe: https://docs.stripe.com/js/including. Stripe lists the sources that it needs:
- * https://docs.stripe.com/security/guide#content-security-policy.
+ * Stripe.js must be loaded from Stripe: https://docs.stripe.com/js/including. Stripe lists the sources that Stripe.js
+ * needs: https://docs.stripe.com/security/guide#content-security-policy.
  */
 const formOf = (scriptUrl: string, apiUrl: string): FormDeclaration => {
   const { origin } = new URL(scriptUrl);

@@ -52,7 +52,7 @@ export async function mount(what) {
   return translate;
 }
 
-/** The script must load within this time. A network that blocks Stripe often causes no error. */
+/** The script must load within this time. If a network blocks Stripe, the browser often reports no error. */
 const LOADED_WITHIN_MS = 20_000;
 
 /** @param {string} url @returns {Promise<void>} */

@@ -199,7 +199,7 @@ const NEVER_LEFT: ReadonlySet<string> = new Set([
   'merchant_request',
 ]);
 
-/** @param hadSucceeded true if another source shows that the refund had succeeded before */
+/** @param hadSucceeded true if the caller already knows that the refund had succeeded */
 export function refundAnswer(refund: Refund, hadSucceeded = false): RefundAnswer {
   const channelRefundId = refund.id;
   switch (refund.status) {
@@ -233,7 +233,7 @@ export function refundAnswer(refund: Refund, hadSucceeded = false): RefundAnswer
           }
         : { state: 'processing', channelRefundId };
     default:
-      // A refund status that Stripe adds later counts as undecided.
+      // nodrop treats a refund with an unknown status as not decided yet.
       return { state: 'processing', channelRefundId };
   }
 }
@@ -258,7 +258,7 @@ const INQUIRY = /^warning_/;
  * became a chargeback.
  */
 const WON: ReadonlySet<string> = new Set(['won', 'warning_closed']);
-/** The statuses of lost disputes. `prevented` counts as lost, because the payer was refunded before a dispute began. */
+/** The statuses of lost disputes. `prevented` is one of them, because the payer was refunded before a dispute began. */
 const LOST: ReadonlySet<string> = new Set(['lost', 'prevented']);
 
 export function disputeOf(dispute: Dispute): ChannelDispute {

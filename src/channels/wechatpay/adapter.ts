@@ -37,7 +37,7 @@ import {
 } from './objects.ts';
 import { newNonce, nowInSeconds, signLines } from './signature.ts';
 
-/** An out_trade_no that no order of nodrop has, because nodrop's numbers have another prefix. */
+/** No order of nodrop has this out_trade_no, because nodrop's numbers have another prefix. */
 const NO_ORDER = 'nodropcheck';
 
 /** Creates the adapter for WeChat Pay's API v3. The adapter supports merchants and service providers. */
@@ -85,7 +85,7 @@ export function createWechatpayAdapter(): ChannelAdapter {
     peekOutTradeNo: () => undefined,
 
     async checkAccount(account, signal) {
-      // nodrop uses older credentials only to verify callbacks. So the check only tests whether they can be read.
+      // nodrop uses older credentials only to verify callbacks. So the check tests only whether nodrop can read them.
       for (const credentials of account.credentials) readMerchant(credentials);
       await client.within(account, signal, async (session) => {
         // A merchant in public-key mode may have no certificates.
@@ -240,8 +240,8 @@ async function find(session: Session, reference: string): Promise<FoundTrade> {
  */
 async function close(session: Session, trade: Trade): Promise<CloseAnswer> {
   const { merchant, tell } = session;
-  // WeChat Pay counts this time from the creation of the order. nodrop counts from its first create request, because
-  // the order cannot be older than that request.
+  // WeChat Pay measures this time from the creation of the order. nodrop measures it from its first create request,
+  // because the order cannot be older than that request.
   const until = Date.parse(trade.askedAt ?? trade.createdAt) + NO_CLOSE_WITHIN_MS;
   const isYoung = Date.now() < until;
   if (!isYoung) {
@@ -287,9 +287,9 @@ function notifyUrlOf({ baseUrl }: Merchant, { notifyUrl }: NewRefund): { readonl
 }
 
 /**
- * Requests a refund. WeChat Pay may refuse because an earlier refund has this number. So nodrop queries that refund
- * before it accepts the refusal. If WeChat Pay has closed the earlier refund, a new request with its number has no
- * effect. The refund stays closed, and the merchant needs a refund with another number
+ * Requests a refund. If WeChat Pay refuses, an earlier refund may have this number. So nodrop queries the refund before
+ * it accepts the refusal. If WeChat Pay has closed the earlier refund, a new request with its number has no effect. The
+ * refund stays closed, and the merchant needs a refund with another number
  * (https://pay.weixin.qq.com/doc/v3/merchant/4013071031).
  */
 async function giveBack(session: Session, trade: Trade, refund: NewRefund): Promise<RefundAnswer> {

@@ -46,8 +46,8 @@ type Callback = z.infer<typeof callbackSchema>;
 const REFUND_EVENTS: ReadonlySet<string> = new Set(['REFUND.SUCCESS', 'REFUND.ABNORMAL', 'REFUND.CLOSED']);
 
 /**
- * Implements `verifyCallback` of the port. While an account's credentials are rotated, either the old or the new
- * credentials may verify a callback.
+ * Implements `verifyCallback` of the port. While an account's credentials are rotated, a callback is valid if the old
+ * or the new credentials verify it.
  */
 export async function verifyCallback(
   keys: PlatformKeys,
@@ -133,7 +133,7 @@ function readTrade(merchant: Merchant, notificationId: string, content: unknown)
   if (!isOf(merchant, order)) throw unverified('the callback is for another merchant');
   const about = { outTradeNo: order.out_trade_no };
   const appid = merchant.sub === null ? order.appid : order.sp_appid;
-  // The order belongs to another account or app of the same merchant. nodrop may have adopted the order.
+  // The order belongs to another account or app of the same merchant. nodrop may still have adopted it.
   if (appid !== merchant.appid) return { kind: 'notice', notificationId, about, isProven: true };
   try {
     const answer = orderAnswer(order);

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { ChannelError, type ChannelErrorKind } from '../../domain/channel.ts';
 
 /**
- * The kind of request that WeChat Pay answered. A refusal code that is definite for one kind of request need not be
+ * The kind of request that WeChat Pay answered. The same refusal code can be definite for one kind of request and not
  * definite for another kind.
  */
 export type Operation = 'create' | 'refund' | 'other';
@@ -76,8 +76,8 @@ export const NO_SUCH_ORDER: ReadonlySet<string> = new Set(['ORDER_NOT_EXIST', 'O
 /** If WeChat Pay refuses the query of a refund with one of these codes, the refund does not exist. */
 export const NO_SUCH_REFUND: ReadonlySet<string> = new Set(['RESOURCE_NOT_EXISTS']);
 /**
- * If WeChat Pay refuses to create an order with one of these codes, the order exists, but the payer gets no further
- * next action for it.
+ * If WeChat Pay refuses to create an order with one of these codes, the order exists, but WeChat Pay issues no new next
+ * action for it.
  */
 export const ORDER_IS_OVER: ReadonlySet<string> = new Set(['ORDERPAID', 'ORDER_CLOSED', 'ORDERCLOSED']);
 /**
@@ -103,7 +103,7 @@ export function refusalIn(error: unknown): Refusal | undefined {
     : undefined;
 }
 
-/** True if WeChat Pay refused the request itself with one of these codes. */
+/** True if the error is a refusal of WeChat Pay with one of these codes. */
 export const isRefused = (error: unknown, codes: ReadonlySet<string>): boolean =>
   codes.has(refusalIn(error)?.code ?? '');
 

@@ -62,7 +62,7 @@ export function createWechatpayClient(): WechatpayClient {
           accept: 'application/json',
           'user-agent': 'nodrop',
           authorization: authorize(merchant, { method, path, body }),
-          // This header tells WeChat Pay with which key it must sign the answer.
+          // This header names the key with which WeChat Pay must sign the answer.
           ...(merchant.publicKey === null ? {} : { 'wechatpay-serial': merchant.publicKey.id }),
           ...(content === undefined ? {} : { 'content-type': 'application/json' }),
         },
@@ -74,8 +74,8 @@ export function createWechatpayClient(): WechatpayClient {
   }
 
   /**
-   * Checks that WeChat Pay has signed the answer. A refusal may be unsigned, because WeChat Pay's own library does not
-   * check refusals. But a signature on a refusal must be valid.
+   * Checks WeChat Pay's signature of the answer. A refusal may be unsigned, because WeChat Pay's own library does not
+   * check refusals. But if a refusal has a signature, the signature must be valid.
    */
   async function prove(merchant: Merchant, reply: Reply, signal: AbortSignal): Promise<void> {
     const signed = signedOf((name) => reply.headers.get(name) ?? undefined);

@@ -21,7 +21,7 @@ const EXPIRY = { atLeastMs: MINUTE_MS, atMostMs: 7 * DAY_MS };
 const SUBJECT = { atMost: 127, countedIn: 'characters' } as const;
 
 /**
- * WeChat Pay refuses to close an order that was created less than this time ago:
+ * WeChat Pay refuses to close an order that is younger than this:
  * https://developers.weixin.qq.com/minigame/dev/wxcloudrun/src/development/pay/order/close.html
  */
 export const NO_CLOSE_WITHIN_MS = 5 * MINUTE_MS;
@@ -59,7 +59,9 @@ export const API_URL = 'https://api.mch.weixin.qq.com';
 
 const LOOPBACK = /^http:\/\/(127\.0\.0\.1|localhost|\[::1\])(:\d+)?$/;
 
-/** WeChat Pay has no test mode. So nodrop assumes that no real money moves only if the base URL is on this machine. */
+/**
+ * WeChat Pay has no test mode. So nodrop treats an account as a test account only if the base URL is on this machine.
+ */
 export const modeOf = ({ base_url }: Credentials): 'test' | undefined =>
   base_url !== undefined && LOOPBACK.test(base_url) ? 'test' : undefined;
 

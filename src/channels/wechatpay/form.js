@@ -1,5 +1,5 @@
-// Shows the button that opens WeChat Pay in WeChat's own browser. It uses `getBrandWCPayRequest`
-// (https://pay.weixin.qq.com/doc/v3/merchant/4012791857). Other browsers lack the JavaScript bridge.
+// Shows the button that opens WeChat Pay in WeChat's own browser. The button calls `getBrandWCPayRequest`
+// (https://pay.weixin.qq.com/doc/v3/merchant/4012791857). Only WeChat's browser has the JavaScript bridge.
 
 /** How long the script waits for WeChat's JavaScript bridge after the payer has pressed the button. */
 const BRIDGE_WITHIN_MS = 5_000;
@@ -50,8 +50,8 @@ export function mount(what) {
     enable();
     if (answer === 'cancel') said = 'cancelled';
     else if (answer === 'no bridge' || answer === 'fail') said = 'failed';
-    // If WeChat reports `ok` or an unknown text, the payer may have paid. Only WeChat Pay's own answer to nodrop
-    // decides whether the payer has paid.
+    // If WeChat reports `ok` or an unknown text, the payer may have paid. Only WeChat Pay's answer to nodrop shows
+    // whether the payer has paid.
     else what.onSubmitted();
     translate();
   });

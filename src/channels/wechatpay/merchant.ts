@@ -75,10 +75,7 @@ function readKey(name: string, read: () => KeyObject): KeyObject {
   return key;
 }
 
-/**
- * Restores the line breaks of a PEM key: a `name=value` file may have no line breaks, or may have them written as `
- * `.
- */
+/** Restores the line breaks of a PEM key. In a `name=value` file, they may be missing or be written as `\n`. */
 function toPem(value: string): string {
   const [, begin, body = '', end] =
     /^(-----BEGIN [A-Z ]+-----)([\s\S]*)(-----END [A-Z ]+-----)[\\rn\s]*$/.exec(value) ?? [];

@@ -18,7 +18,7 @@ const amount = z.number().refine(isAmount);
 const currency = z.string().refine(isCurrency).optional();
 const time = z.iso.datetime({ offset: true });
 
-/** The owner of an object at WeChat Pay: a merchant, or the merchant of a service provider. */
+/** The owner of an object at WeChat Pay: a merchant, or a service provider and its sub-merchant. */
 const ownerSchema = z.object({
   mchid: z.string().optional(),
   appid: z.string().optional(),
@@ -77,10 +77,10 @@ export const isOf = ({ mchid, sub }: Merchant, owner: Owner): boolean =>
  * - `PAYERROR` occurs only for payments by the payer's code, which nodrop does not create (the query page, as quoted by
  *   https://developers.weixin.qq.com/community/pay/doc/00062292b0caa8615cb1e8ab46b400). If a payment of a nodrop order
  *   fails, the order stays `NOTPAY`, and the payer may try again
- *   (https://pay.weixin.qq.com/docs/merchant/products/native-payment/development.html). So `PAYERROR` never counts as a
- *   failure. A state that WeChat Pay adds later does not count as a failure either.
+ *   (https://pay.weixin.qq.com/docs/merchant/products/native-payment/development.html). So nodrop never treats
+ *   `PAYERROR` or an unknown state as a failure.
  * - `REFUND` means that the order has a refund. This state shows neither the amount nor the result of the refund. Only
- * the refund itself shows them.
+ * a query of the refund shows them.
  * @throws ChannelError `garbage` if a paid order has no transaction, time or amount
  */
 export function orderAnswer(order: Order): ChannelAnswer {
@@ -148,8 +148,7 @@ export function refundAnswer({
         channelRefundId,
       };
     default:
-      // WeChat Pay has not decided a refund with status PROCESSING. A status that WeChat Pay adds later also counts as
-      // undecided.
+      // WeChat Pay has not decided a refund with status PROCESSING. nodrop treats an unknown status in the same way.
       return { state: 'processing', channelRefundId };
   }
 }

@@ -11,7 +11,7 @@ import { decrypt } from './signature.ts';
  * day.
  */
 const RENEW_AFTER_MS = 12 * 3_600_000;
-/** Minimum time between two fetches of certificates because of unknown serial numbers. */
+/** Minimum time between two fetches of certificates that unknown serial numbers cause. */
 const LOOK_AGAIN_MS = 60_000;
 /** Minimum time between a failed fetch of certificates and the next fetch. */
 const TRY_AGAIN_MS = 2_000;
@@ -73,8 +73,8 @@ export class PlatformKeys {
   }
 
   /**
-   * Returns the key with this serial number. Fetches the certificates if the key is unknown. If the key is known but
-   * old, fetches them in the background, and the caller does not wait.
+   * Returns the key with this serial number. If the key is unknown, fetches the certificates first. If the key is known
+   * but old, returns it at once and fetches the certificates in the background.
    * @returns undefined if WeChat Pay has no key with this serial number
    * @throws ChannelError if the certificates could not be fetched
    */
