@@ -222,7 +222,9 @@ const NO_SETTINGS = new Set([
 
 const CHANNEL_SCHEDULE = /^NODROP_QUERY_SCHEDULE_(\w+)$/;
 
-/** The waits between queries in ms, and the source of these values. */
+/**
+ * The waits between queries in ms, and their source: the name of a setting, or the page of the channel's documentation.
+ */
 export interface QuerySchedule {
   readonly waitsMs: readonly number[];
   readonly source: string;
@@ -283,12 +285,12 @@ export interface Config {
   readonly shop: { readonly port: number };
   /** The URLs that an order service may have. */
   readonly orderServices: { readonly allowPrivate: boolean; readonly httpsOnly: boolean };
-  /** For how long an order service may answer `order_unknown`, in ms. */
+  /** For how many ms an order service may answer `order_unknown` before nodrop treats the order as lost. */
   readonly orderUnknownForMs: number;
   readonly paymentExpiryMs: number;
   /**
-   * Returns the query schedule of a channel: the channel's own setting, or else the schedule that the channel's
-   * declaration recommends, or else NODROP_QUERY_SCHEDULE.
+   * Returns the query schedule of a channel. This is the channel's own setting. Without it, it is the schedule in the
+   * channel's declaration, and without both, NODROP_QUERY_SCHEDULE.
    */
   querySchedule(channel: Pick<ChannelDeclaration, 'name' | 'querySchedule'>): QuerySchedule;
   readonly logLevel: string;
@@ -299,7 +301,7 @@ export const inUrl = (host: string): string => (isIPv6(host) ? `[${host}]` : hos
 
 /** Reads the settings, and checks each one and their combinations. @throws ConfigError */
 function readSettings(env: NodeJS.ProcessEnv) {
-  // An empty setting counts as unset, because Compose files and shells turn an unset variable into an empty one.
+  // An empty setting is ignored, because Compose files and shells often turn an unset variable into an empty one.
   const given = Object.fromEntries(
     Object.entries(env).filter(([, value]) => value !== undefined && value !== ''),
   );
@@ -429,8 +431,8 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
 }
 
 /**
- * Reads the configuration of the simulator's process. If the simulator's own secrets are set, the function does not
- * read the secrets of the service, because a real channel would not have them either.
+ * Reads the configuration of the simulator's process. If a secret of the simulator is set, the service's secrets may be
+ * missing, because a real channel does not have them either.
  * @throws ConfigError naming the setting that is wrong or missing.
  */
 export function loadSimulatorConfig(
@@ -464,7 +466,7 @@ function simulatorOf(
   };
 }
 
-/** Refuses unknown settings, because a misspelt setting would silently use its default. */
+/** Refuses unknown settings. Otherwise, if the name of a setting were misspelt, its default would silently apply. */
 function refuseUnknown(names: readonly string[]): void {
   const unknown = names.find(
     (name) =>
@@ -478,7 +480,10 @@ function refuseUnknown(names: readonly string[]): void {
   }
 }
 
-/** Reads the query schedules of single channels. `NODROP_QUERY_SCHEDULE_{CHANNEL}` names the channel in capitals. */
+/**
+ * Reads the query schedules of single channels. The name of such a setting is `NODROP_QUERY_SCHEDULE_{CHANNEL}`, with
+ * the channel in capitals.
+ */
 function channelSchedules(env: Record<string, string | undefined>): Map<string, readonly number[]> {
   const schedules = new Map<string, readonly number[]>();
   for (const [name, value] of Object.entries(env)) {
