@@ -90,8 +90,8 @@ const DISTURBED_AT_MOST = 20;
 
 const LOOK_EVERY_MS = 50;
 /**
- * The number of polls at the start of a payment that are not counted. nodrop records the answer to the first poll, and
- * later polls get the same answer.
+ * The number of polls at the start of a payment that are not counted. The first poll costs more than later polls,
+ * because its answer is new and nodrop records it.
  */
 const POLLS_BEFORE = 1;
 /** HTTP statuses after which a request is retried. */

@@ -17,7 +17,7 @@ const LEVELS: Readonly<Record<number, string>> = {
 const LEFT_OUT = new Set(['level', 'time', 'pid', 'hostname', 'name', 'msg', 'err', 'req', 'res']);
 
 /**
- * Formats a JSON log line for people: `08:15:30.123 INFO api answered POST /v1/payments 201 requestId=... ms=12`,
+ * Formats a JSON log line for people: `08:15:30.123 INFO  api     answered POST /v1/payments 201 requestId=... ms=12`,
  * followed by the stack of an error. Times are local. For a line that is not from pino, only adds the process's name at
  * the start.
  */

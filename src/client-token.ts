@@ -5,8 +5,8 @@ export const CLIENT_TOKEN_GRACE_MS = 24 * 3_600_000;
 
 /**
  * Derives the client token, with which a payer reads one payment. The token consists of `ct_` and 256 bits. The token
- * is derived from the payment id, because a repeated request must return the same token (P5), and the database has only
- * its hash. The worker can also derive the token, and puts it into the wallet's return URL. See
+ * is derived from the payment id, because a repeated request must return the same token (P5), although the database has
+ * only its hash. The worker can also derive the token, and puts it into the wallet's return URL. See
  * docs/decisions/0003-client-tokens.md.
  */
 export function clientToken(secret: string, paymentId: string): string {
@@ -22,9 +22,9 @@ export function hashSecret(value: string): string {
 }
 
 /**
- * A secret part of the callback URL of one payment. nodrop gives this URL only to the channel, so a request with the
- * secret part comes from the channel. The proof has 256 bits, and is derived from the account and the payment, like a
- * client token.
+ * The proof is a secret in the callback URL of one payment. nodrop gives this URL only to the channel, so a request
+ * with the proof comes from the channel. The proof has 256 bits, and is derived from the account and the payment, like
+ * a client token.
  */
 export function callbackProof(secret: string, accountId: string, paymentId: string): string {
   return createHmac('sha256', secret).update(`callback:${accountId}/${paymentId}`).digest('base64url');

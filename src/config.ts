@@ -289,8 +289,8 @@ export interface Config {
   readonly orderUnknownForMs: number;
   readonly paymentExpiryMs: number;
   /**
-   * Returns the query schedule of a channel. This is the channel's own setting. Without it, it is the schedule in the
-   * channel's declaration, and without both, NODROP_QUERY_SCHEDULE.
+   * Returns the query schedule of a channel. The first of these that exists is used: the channel's own setting, the
+   * schedule in the channel's declaration, NODROP_QUERY_SCHEDULE.
    */
   querySchedule(channel: Pick<ChannelDeclaration, 'name' | 'querySchedule'>): QuerySchedule;
   readonly logLevel: string;

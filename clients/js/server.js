@@ -131,8 +131,8 @@ export function createServerClient({ baseUrl, key, fetch }) {
     hintPayment: async (id, options) => void (await write(`${paymentPath(id)}/hint`, undefined, options)),
     switchPayment: (id, to, options) => write(`${paymentPath(id)}/switch`, to, options),
     cancelPayment: (id, options) => write(`${paymentPath(id)}/cancel`, undefined, options),
-    // The client sends this request only once. The service refuses to resolve a payment twice. So after a try that
-    // succeeded without an answer, a retry would report an error.
+    // The client sends this request only once. The service refuses to resolve a payment twice. So if the first try
+    // succeeded but its answer was lost, a retry would report an error.
     resolvePayment: (id, resolution, options) =>
       write(`${paymentPath(id)}/resolve`, resolution, { ...options, tries: 1 }),
 
