@@ -73,7 +73,7 @@ export interface Counter {
    */
   payments(samples: number, payment: PaymentToCount): Promise<PaymentCosts[]>;
   /**
-   * Measures what `samples` polls of an unpaid payment cost, when each poll gets the same answer as the poll before it.
+   * Measures what `samples` polls of an unpaid payment cost, when the channel gives the same answer to all of them.
    * Pays the payment at the end.
    */
   unpaidPolls(samples: number, payment: Pick<PaymentToCount, 'key' | 'channel'>): Promise<PollCosts[]>;
@@ -90,7 +90,8 @@ const DISTURBED_AT_MOST = 20;
 
 const LOOK_EVERY_MS = 50;
 /**
- * How many first polls of an unpaid payment are not counted. The answer of the first poll is new, so nodrop records it.
+ * The number of polls at the start of a payment that are not counted. The first poll costs more than later polls,
+ * because its answer is new and nodrop records it.
  */
 const POLLS_BEFORE = 1;
 /** HTTP statuses after which a request is retried. */
@@ -126,8 +127,8 @@ export async function startCounting({ config, temporal }: Counted): Promise<Coun
   };
 
   /**
-   * Creates a payment. Repeats the request if a loaded machine refuses it temporarily, because otherwise a half-created
-   * payment would run beside the next payment.
+   * Creates a payment. Repeats the request if a loaded machine refuses it temporarily, because nodrop may already have
+   * stored the payment, whose workflow would then run during the next measurement.
    * @returns the payment's id, and whether the first request was answered with 201.
    */
   const create = async ({
@@ -167,7 +168,7 @@ export async function startCounting({ config, temporal }: Counted): Promise<Coun
   };
 
   const pay = async (id: string): Promise<void> => {
-    // Wait until the trade exists at the channel. On a slow machine, the API may answer earlier.
+    // Wait until the trade exists at the channel. On a slow machine, the API may answer before the trade exists.
     await until(async () => {
       const answer = await fetch(`${config.simulator.url}/pay/${id}`, { method: 'POST' });
       await answer.arrayBuffer();
@@ -296,7 +297,9 @@ async function countRows(connection: Connection): Promise<number> {
   return Number(rows[0]?.count ?? 0);
 }
 
-/** Returns how many polls have finished, if the next poll is not due yet. Returns undefined while a poll is running. */
+/**
+ * Returns the number of finished polls while the workflow waits for its next poll. Returns undefined while a poll runs.
+ */
 async function finishedPolls(temporal: Client, paymentId: string): Promise<number | undefined> {
   const { raw } = await temporal.workflow.getHandle(paymentWorkflowId(paymentId)).describe();
   const poll = raw.pendingActivities?.find(({ activityType }) => activityType?.name === 'queryChannel');
@@ -307,8 +310,8 @@ async function finishedPolls(temporal: Client, paymentId: string): Promise<numbe
 const SCHEDULED = 1;
 
 /**
- * Calls `mark` between two polls, after at least `atLeast` polls have finished. If a poll has run meanwhile, calls
- * `mark` again later.
+ * Calls `mark` between two polls, after at least `atLeast` polls have finished. If a poll ran during the call, calls
+ * `mark` again after this poll.
  */
 async function markBetweenPolls(
   mark: () => Promise<Mark>,

@@ -7,8 +7,8 @@ import { makeMerchant, type Service, startService } from './service.ts';
 const SAMPLES = 3;
 
 /**
- * With these settings, only callbacks settle payments at `simulator`. At `simulator2`, polls also settle payments, from
- * 5 s on.
+ * With these settings, only callbacks settle payments at `simulator`. At `simulator2`, polls also settle payments. The
+ * first poll runs after 5 s.
  */
 export const COUNTED_SETTINGS = {
   NODROP_QUERY_SCHEDULE_SIMULATOR: '1h',
@@ -67,7 +67,7 @@ export async function counts(): Promise<object> {
   };
 }
 
-/** @returns the costs with the fewest statements @throws RangeError without any sample */
+/** @returns the costs of the payment or poll with the fewest statements @throws RangeError if `all` is empty */
 function leastOf<Costs extends { readonly statements: number }>(all: readonly Costs[]): Costs {
   const [least] = all.toSorted((a, b) => a.statements - b.statements);
   if (least === undefined) throw new RangeError('At least one sample is needed.');

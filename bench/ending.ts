@@ -1,6 +1,6 @@
 /**
- * Functions that stop what a part of the bench has started. They run when the part ends: normally, by an error, or by
- * Ctrl-C.
+ * Functions that stop the processes and connections of a part of the bench. They run when the part finishes or fails,
+ * or on Ctrl-C.
  */
 const stops: (() => Promise<void>)[] = [];
 

@@ -57,8 +57,8 @@ async function measure(part: Part): Promise<void> {
 }
 
 /**
- * Describes the machine, because the figures depend on it. The load is the average of the minute before the bench, when
- * no process of the bench ran.
+ * Describes the machine, because the figures depend on it. The load is the average of the minute before the part starts
+ * its processes.
  */
 function machineNow() {
   return {

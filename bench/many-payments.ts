@@ -1,7 +1,7 @@
 import type { Connection } from '../src/ledger/connection.ts';
 import type { BenchMerchant } from './service.ts';
 
-/** Inserts payments by SQL, because creating as many payments through the API would take as long as the measurement. */
+/** Inserts payments by SQL, because it would take too long to create all these payments through the API. */
 export interface ManyPayments {
   readonly connection: Connection;
   readonly merchants: readonly BenchMerchant[];

@@ -13,8 +13,8 @@ const MERCHANTS = 10;
 const FEW = 500;
 const MANY = 5_000;
 /**
- * Number of payments that are started concurrently. Their workflows fit into the worker's cache. Otherwise the worker
- * would reread their histories.
+ * Number of payments that are started concurrently. It is small enough for the worker's workflow cache. With a larger
+ * number, the worker would reread workflow histories.
  */
 const BEGUN_AT_ONCE = 50;
 const START_DEADLINE_MS = 60_000;
@@ -22,8 +22,8 @@ const LOOK_EVERY_MS = 200;
 const SAY_EVERY_MS = 2_000;
 const MEASURED_MS = 60_000;
 /**
- * The interval between queries. It is the last wait of the default schedule, which begins with shorter waits. With the
- * shorter waits, the polls of all new payments would be due at about the same time, and would keep a slow machine busy.
+ * The interval between polls, which equals the last interval of the default schedule. The default schedule starts with
+ * shorter intervals. These would put the polls of all new payments close together, and keep a slow machine busy.
  */
 const SCHEDULE = '5m';
 

@@ -6,13 +6,13 @@ import type { BenchMerchant, Service } from './service.ts';
 import { APPLICATION_NAME } from './statement-log.ts';
 
 /**
- * Interval of the checks whether a payment has succeeded. A check detects a success after half of this interval on
+ * How often the bench checks whether a payment has succeeded. The check comes half of this interval too late on
  * average, which is short compared to the duration of a payment.
  */
 const LOOK_EVERY_MS = 15;
 const AGAIN_AFTER_MS = 200;
 
-/** Makes payments over HTTP, each from the request to the paid order. Several payments may run concurrently. */
+/** Creates payments over HTTP and pays them. Several payments may run concurrently. */
 export class Payments {
   readonly #service: Service;
   readonly #connection: Connection;
@@ -42,7 +42,7 @@ export class Payments {
     return payments;
   }
 
-  /** Creates a payment, pays it in the simulator's wallet, and resolves when it has succeeded. */
+  /** Creates a payment and pays it in the simulator's wallet. Resolves when the payment has succeeded. */
   async payOnce({ key }: BenchMerchant): Promise<void> {
     const { api, simulator } = this.#service.config;
     const order = { id: `bench-${randomUUID()}`, amount: 1990, currency: 'CNY', subject: 'Coffee' };

@@ -10,7 +10,7 @@ export interface Work<Part extends string> {
 export interface Round<Part extends string> {
   readonly done: number;
   readonly seconds: number;
-  /** CPU time of each part during the measured time. */
+  /** CPU time that the processes of each part used during the measured time. */
   readonly cpuMs: Readonly<Record<Part, number>>;
 }
 
@@ -60,7 +60,7 @@ const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve,
 
 export interface Rate<Part extends string> {
   readonly perSecond: number;
-  /** CPU time for each completion of the work, in ms. */
+  /** Average CPU time in ms that one completion of the work needs, for each part and in total. */
   readonly cpuMs: Readonly<Record<Part, number>> & { readonly sum: number };
   readonly rounds: readonly number[];
 }

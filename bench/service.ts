@@ -35,7 +35,7 @@ const START_PATIENCE_MS = 300_000;
 export interface Service {
   readonly config: Config;
   readonly supervisor: Supervisor;
-  /** The database pool of the bench itself, which has its own application name. */
+  /** The bench's own database pool. Its application name differs from the names of nodrop's pools. */
   readonly db: LedgerClient;
   readonly temporal: Client;
 }

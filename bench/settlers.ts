@@ -9,7 +9,7 @@ import { APPLICATION_NAME } from './statement-log.ts';
 const SETTLERS = 32;
 /** Number of ledger clients. Each client has 20 database connections, as many as a nodrop process has. */
 const LEDGER_CLIENTS = 2;
-/** More merchants than concurrent settlers, so that no settler waits for a merchant's lock. */
+/** There are more merchants than concurrent settlers, so that settlers rarely wait for each other's locks. */
 const MERCHANTS = 40;
 const PAYMENTS = 40_000;
 /** Times in ms by which each flush of the WAL is delayed, to simulate a slower disk. */
@@ -71,8 +71,8 @@ export async function settlers(): Promise<object> {
   const settle = async (settler: number) => {
     next += 1;
     const ledger = ledgers[settler % ledgers.length];
-    // The ids of the payments that `insertPayments` has written, with the merchant's id. A payment's workflow has the
-    // merchant's id as well. So the settler reads nothing before it takes the lock.
+    // `insertPayments` gave the payment these ids. The merchant's id is known without a read from the database, as in a
+    // payment's workflow.
     const payment = { paymentId: `p${next}`, orderId: `o${next}` };
     const merchant = merchants[next % merchants.length];
     if (ledger === undefined || merchant === undefined || next > PAYMENTS)

@@ -32,7 +32,7 @@ export class StatementLog {
   /**
    * Makes the server log every statement. Also turns off full-page writes, because the measured bytes of WAL must not
    * include whole pages.
-   * @param connection a superuser's connection; the log does not use it after this call
+   * @param connection a superuser's connection; only this call uses it
    * @param file the file that the server's output goes to
    */
   static async open(connection: Connection, file: string): Promise<StatementLog> {
@@ -103,7 +103,7 @@ export function isTransactionControl({ text }: Statement): boolean {
   return /^\s*(begin|start|commit|end|rollback|abort|savepoint|release|set)\b/i.test(text);
 }
 
-/** True for a statement that takes any lock other than the locks of the rows that it changes. */
+/** True for a statement that explicitly locks rows or a table, or that takes an advisory lock. */
 export function takesLock({ text }: Statement): boolean {
   return /\bfor\s+(no\s+key\s+)?update\b|\bfor\s+(key\s+)?share\b|pg_(try_)?advisory|^\s*lock\b/i.test(text);
 }

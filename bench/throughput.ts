@@ -15,7 +15,7 @@ const WORKFLOW_QUEUE = 1;
 
 type ServicePart = 'worker' | 'temporal' | 'api' | 'postgres' | 'simulator';
 
-/** Measures payments per second, and the ratio to a bare workflow with the same structure. Rounds of both alternate. */
+/** Measures payments per second, and divides this rate by the rate of a bare workflow with the same structure. */
 export async function throughput(): Promise<object> {
   // With this schedule, each payment's callback settles it before the first query.
   const service = await startService({ NODROP_QUERY_SCHEDULE: '1h' });
@@ -33,8 +33,8 @@ export async function throughput(): Promise<object> {
   const nodrop = rateOf(ofService);
   const alone = rateOf(ofBare);
   const ratio = Number((nodrop.perSecond / alone.perSecond).toFixed(2));
-  // Other load on the machine changes this ratio less than the ratio of rates, because the side with more processes
-  // gets more CPU on a busy machine.
+  // This ratio is more reliable than the ratio of rates on a busy machine, where the side with more processes gets more
+  // CPU.
   const cpuRatio = Number((alone.cpuMs.sum / nodrop.cpuMs.sum).toFixed(2));
   console.log(`nodrop: ${describeRate(nodrop)}`);
   console.log(`bare workflow: ${describeRate(alone)}`);

@@ -1,9 +1,9 @@
 // npm run bench:migrate [-- PAYMENTS]
 //
 // Migrates a ledger of a million payments while callbacks arrive over HTTP. PostgreSQL, Temporal and the API are
-// separate processes on free ports, with a data folder that is removed at the end. Prints the duration of each
-// migration, how long callbacks took during the migration, and for how long they were refused. Exits with 1 if a
-// callback was refused for longer than the lock timeout. docs/operations.md has a result.
+// separate processes on free ports, with a data folder that is removed at the end. Prints how long each migration took,
+// how long callbacks took during the migration, and how long callbacks were refused. Exits with 1 if a callback was
+// refused for longer than the lock timeout. docs/operations.md has a result.
 import { randomUUID } from 'node:crypto';
 import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
@@ -69,7 +69,7 @@ async function makePayments() {
   const db = createLedgerClient(config.databaseUrl);
   const { merchant } = await ensureMerchant(db, 'bench', ['simulator']);
   const account = await db.channelAccount.findFirstOrThrow({ where: { merchantId: merchant.id } });
-  // The callbacks are sent to the address that has no account id. So this account must own that address.
+  // The callbacks are sent to the URL without an account id, so this account must own that URL.
   await db.channelAccount.update({ where: { id: account.id }, data: { ownsChannelAddress: true } });
   await db.$disconnect();
   console.log(`Making ${PAYMENTS} payments ...`);
@@ -150,7 +150,7 @@ async function measure(apiUrl: string): Promise<boolean> {
     const from = performance.now();
     await work();
     const took = performance.now() - from;
-    // Callbacks that are still in flight at the end of the phase belong to the phase as well.
+    // Wait for the callbacks that are still in flight, because they are part of this phase.
     const pending = sent - callbacks.length;
     const known = callbacks.length;
     while (callbacks.length < known + pending && sending) await sleep(50);

@@ -18,7 +18,9 @@ const root = process.argv[2] ?? fileURLToPath(new URL('..', import.meta.url));
 const read = (path) => readFileSync(join(root, path), 'utf8');
 const problems = [];
 
-/** The allowed keys of a service. If a service has another key, the key is a mistake, or must be added here. */
+/**
+ * The allowed keys of a service. Any other key is reported, because it may be misspelled. Add a new correct key here.
+ */
 const SERVICE_KEYS = new Set([
   ...['image', 'build', 'command', 'entrypoint', 'environment', 'depends_on', 'profiles', 'restart', 'init'],
   ...['ports', 'networks', 'volumes', 'tmpfs', 'read_only', 'cap_drop', 'cap_add', 'security_opt', 'logging'],
@@ -35,13 +37,13 @@ const INSTRUCTIONS = ['README.md', 'docs/operations.md', 'deploy/.env.example', 
 const CONDITIONS = ['service_healthy', 'service_completed_successfully'];
 const SECRET = /PASSWORD|PWD|SECRET/;
 /**
- * Matches a value that the environment must provide. Either Compose requires the value, or its default is empty or a
- * text that nodrop refuses.
+ * Matches a value that the environment must provide. Without it, Compose fails, or the value is empty or `missing`,
+ * which nodrop refuses.
  */
 const NO_DEFAULT = /^\$\{\w+:(\?[^}]+|-|-missing)\}$/;
 /** The keys whose values are durations. docker-compose itself does not validate durations. */
 const DURATIONS = ['interval', 'timeout', 'start_period'];
-/** Only the API requires keys. So only the port of the API may be published beyond loopback. */
+/** Only the API authenticates its callers. So only the port of the API may be published beyond loopback. */
 const LOOPBACK = /^127\.0\.0\.1:/;
 const LOOPBACK_BY_DEFAULT = /^(\$\{PUBLISH_HOST:-127\.0\.0\.1\}|127\.0\.0\.1):/;
 
@@ -163,7 +165,10 @@ function checkCompose(text) {
   }
 }
 
-/** Reports commands in the instructions that use an option which every later command would also need. */
+/**
+ * Reports each command in the instructions with `--scale` or `--profile`, because every later command would need the
+ * same option.
+ */
 function checkInstructions() {
   for (const file of INSTRUCTIONS) {
     for (const [option] of read(file).matchAll(/--(scale|profile)(?= \w+[= ]\w)/g)) {

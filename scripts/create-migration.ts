@@ -2,7 +2,7 @@
 //
 // Compares the present migrations with prisma/schema.prisma, writes the migrations that are missing, and reports where
 // they break the rules for tables in use. Needs a running database server (npm run stack) to create a scratch database.
-// Checks, partial indexes and triggers, which Prisma does not model, must be added by hand.
+// Add CHECK constraints, partial indexes and triggers by hand, because Prisma does not model them.
 import { loadConfig } from '../src/config.ts';
 import { exitWith, StackError } from '../src/stack/errors.ts';
 import { createMigration } from '../src/stack/schema-drift.ts';

@@ -29,7 +29,7 @@ Ready. A change in src restarts the programs that use the file. Ctrl-C stops eve
 `);
 });
 
-/** Runs a program under tsx's watcher. The watcher's own output lines are left out of the program's log. */
+/** Runs a program under tsx's watcher. Removes the watcher's own lines from the program's log. */
 function watched(spec: ProcessSpec): ProcessSpec {
   const entry = spec.command.at(-1) ?? '';
   return {

@@ -1,8 +1,8 @@
 // npm run docs [-- --serve] [-- --base /nodrop/]
 //
 // Builds the docs site from the repository's Markdown files and docs/openapi.json into docs-site/site. Needs only
-// installed packages. Exits with 1 if there is a dead link. --base is the path under which a server will have the site.
-// --serve then serves the site at http://127.0.0.1:4173, under the same path.
+// installed packages. Exits with 1 if there is a dead link. --base is the path at which the site will be published, for
+// example /nodrop/. --serve serves the built site at http://127.0.0.1:4173, at the same path.
 import { dirname, join, posix } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -23,7 +23,7 @@ try {
 if (values.serve) {
   const { default: express } = await import('express');
   const shown = express().use(base, express.static(site, { extensions: ['html'] }));
-  // This server replaces VitePress's own server, because VitePress's server listens on every address.
+  // VitePress's own server is not used, because it listens on every address of the machine.
   shown.listen(PORT, '127.0.0.1', (error) => {
     if (error !== undefined) throw error;
     console.log(`It is served at http://127.0.0.1:${PORT}${base}. Ctrl-C stops it.`);

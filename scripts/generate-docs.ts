@@ -82,7 +82,10 @@ function valuesOf(name: string, property: z.core.JSONSchema.JSONSchema): string 
 
 const END = '<!-- End of the generated part. -->';
 
-/** Replaces the part of a page between the marks. @param source the file that the part is generated from */
+/**
+ * Replaces the generated part of a page, which is between two marks. @param source the file that the part is generated
+ * from
+ */
 function withTable(page: string, source: string, table: string): string {
   const begin = `<!-- Generated from ${source} by \`npm run generate\`: edit there. -->`;
   const text = readFileSync(root + page, 'utf8');
@@ -196,13 +199,13 @@ function sayCurrencies(currencies: MethodDeclaration['currencies']): string {
 }
 
 function openApi(): string {
-  // The document needs only the declarations of the endpoints. Their handlers are never called, so they get no real
-  // services.
+  // The document needs only the declarations of the endpoints. Their handlers are never called, so the endpoints are
+  // created without a database and without Temporal.
   const endpoints = createEndpoints({ config: { api: { publicUrl: PUBLIC_URL } } } as unknown as Api);
   return JSON.stringify(openApiDocument(endpoints, PUBLIC_URL));
 }
 
-/** The schemas that the JavaScript client uses. They do not include the query parameters of its list calls. */
+/** The schemas that the JavaScript client uses. The types of its query parameters are generated separately. */
 const CLIENT_TYPES = [
   ...['NewOrder', 'OrderChange', 'Order', 'OrderPage', 'NewPayment', 'Payment', 'PaymentPage', 'NewSwitch'],
   ...['PaymentForPayer', 'SwitchedPayment', 'TimelinePage', 'NewRefund', 'Refund', 'RefundPage'],
@@ -229,7 +232,7 @@ interface Operation {
   readonly requestBody?: { readonly content?: Readonly<Record<string, { readonly schema: Schema }>> };
 }
 
-/** Generates TypeScript types for the schemas of the client, and for the schemas to which these refer. */
+/** Generates TypeScript types for the schemas of the client, and for all schemas that they reference. */
 async function clientTypes(text: string): Promise<string> {
   const { components, paths }: Document = JSON.parse(
     text.replaceAll('#/components/schemas/', '#/definitions/'),
@@ -263,8 +266,8 @@ async function clientTypes(text: string): Promise<string> {
 const capitalized = (name: string) => name.charAt(0).toUpperCase() + name.slice(1);
 
 /**
- * Removes "any string" from an open set, because TypeScript would otherwise lose the known values. With only the known
- * values, TypeScript can complete them, narrow types and find typing errors. A query parameter that is 'true' or
+ * If a field allows known values or any string, removes "any string". Otherwise an editor could not complete the known
+ * values, and TypeScript could not narrow types or find misspelled values. A query parameter with the values 'true' and
  * 'false' becomes a boolean.
  */
 function withLiterals(value: Schema): Schema {

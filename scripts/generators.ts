@@ -6,7 +6,7 @@ import { makeCached } from '../src/stack/cache.ts';
 import { StackError } from '../src/stack/errors.ts';
 import { type CommandOptions, runVisibly } from '../src/stack/progress.ts';
 
-/** Client generators in fixed versions, with which the tests check docs/openapi.json. */
+/** Client generators in fixed versions. The tests generate clients with them, to check docs/openapi.json. */
 
 export const GENERATORS = ['typescript', 'python', 'java'] as const;
 export type Generator = (typeof GENERATORS)[number];

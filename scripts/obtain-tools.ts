@@ -2,7 +2,8 @@
 //
 // Downloads, builds or installs the tools that this machine does not have, all at the same time, and prints its
 // progress. It is a separate process, so that it runs beside other work and outside vitest. Exits with 1 if a tool is
-// missing at the end. Its last lines, and its messages to a parent process, name the missing tools and the fix.
+// missing at the end. Its last lines name the missing tools and the fix. It also sends these lines as messages to a
+// parent process.
 import { hasMaven } from '../src/stack/build.ts';
 import { StackError } from '../src/stack/errors.ts';
 import {
@@ -54,14 +55,14 @@ async function installPackages() {
 }
 
 /**
- * @param packages ends when other packages are installed. Maven is installed after that, because apt-get cannot
- *   run twice at the same time.
+ * @param packages the running installation of other packages. The installation of Maven waits for it, because apt-get
+ * cannot run twice at the same time.
  */
 async function obtainTestServer(settings: ReturnType<typeof toolSettings>, packages: Promise<void>) {
   try {
     await findTestServer(settings);
   } catch (error) {
-    // If this machine has a JDK but no Maven, it may be possible to install Maven.
+    // The test server needs Maven. If only Maven is missing, try to install it.
     if (hasMaven()) throw error;
     await packages.catch(() => undefined);
     await installSystemPackages([MAVEN]);
@@ -70,7 +71,10 @@ async function obtainTestServer(settings: ReturnType<typeof toolSettings>, packa
   }
 }
 
-/** @param packages ends when other packages are installed. That installation may update the package lists. */
+/**
+ * @param packages the running installation of other packages. The function waits for it, because both may update the
+ * package lists.
+ */
 async function obtainProxy(cacheDir: string, packages: Promise<void>) {
   await packages.catch(() => undefined);
   const failure = await obtainCaddy(cacheDir);

@@ -11,14 +11,15 @@ const LEVELS: Readonly<Record<number, string>> = {
 };
 
 /**
- * Fields that are not printed as key=value. Some are constant for a process, and the others have their own place in the
- * line.
+ * Fields that are not printed as key=value. Some of them never change during the life of a process. The others are
+ * printed elsewhere in the line.
  */
 const LEFT_OUT = new Set(['level', 'time', 'pid', 'hostname', 'name', 'msg', 'err', 'req', 'res']);
 
 /**
  * Formats a JSON log line for people: `08:15:30.123 INFO  api     answered POST /v1/payments 201 requestId=... ms=12`,
- * followed by the stack of an error. Times are local. A line that is not from pino is only prefixed with the name.
+ * followed by the stack of an error. Times are local. For a line that is not from pino, only adds the process's name at
+ * the start.
  */
 export function readable(name: string, line: string): string {
   const entry = parse(line);

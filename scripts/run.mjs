@@ -1,8 +1,8 @@
 // node scripts/run.mjs ENTRY [ARGUMENT...]
 //
 // Runs one of the project's programs, also from a fresh clone. First installs the dependencies and generates the
-// database client, if they are missing or stale. Then runs the program in the same process, so that signals and exit
-// codes need no forwarding. This script uses only Node itself, because it runs before anything is installed.
+// database client, if they are missing or stale. Then runs the program in the same process, so that this script need
+// not forward signals and exit codes. This script uses only Node itself, because it runs before anything is installed.
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -109,7 +109,7 @@ function run(command, args, { what, env = {}, fix }) {
   });
 }
 
-/** Returns the first lines of an output. npm prints the cause of a failure first, and then pages of advice. */
+/** Returns the first lines of an output, because npm prints the cause of a failure first and long advice after it. */
 function firstErrors(output) {
   const lines = output.split('\n').filter((line) => line.trim() !== '' && !line.startsWith('npm warn'));
   return lines.slice(0, 15).join('\n');
@@ -126,8 +126,8 @@ async function generate() {
   const hash = schemaHash();
   await run(process.execPath, [join('node_modules', 'prisma', 'build', 'index.js'), 'generate'], {
     what: 'Generating the database client (prisma generate)',
-    // Prisma needs no schema engine to generate the client. It does not download an engine if this setting has the path
-    // of any existing file.
+    // The path of any existing file prevents Prisma from downloading its schema engine, which is not needed to generate
+    // the client.
     env: {
       PRISMA_SCHEMA_ENGINE_BINARY: process.execPath,
       CHECKPOINT_DISABLE: '1',
@@ -147,7 +147,10 @@ function isAlive(pid) {
   }
 }
 
-/** Lets only one process prepare a work tree at a time. The lock of a process that has died is taken over. */
+/**
+ * Lets only one process prepare a work tree at a time. If the process that holds the lock has died, another process
+ * takes the lock.
+ */
 async function withLock(work) {
   const lock = join(
     tmpdir(),
@@ -155,7 +158,8 @@ async function withLock(work) {
   );
   const draft = `${lock}.${process.pid}`;
   for (let waiting = false; ; waiting = true) {
-    // The lock is a link to a file that already contains the pid of its holder. Creating a link is atomic.
+    // Write the pid to a draft file first, and then create the lock as a hard link to it. Creating a link is atomic, so
+    // the lock always contains a pid.
     writeFileSync(draft, String(process.pid));
     try {
       linkSync(draft, lock);

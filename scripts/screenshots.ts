@@ -1,8 +1,8 @@
 // node scripts/run.mjs scripts/screenshots.ts [waiting] [list] [wallet] [cashier] [reference] [shop]
 //
-// Creates the images in docs/images, all or the named ones, from a running `npm start` (with the same settings). It
-// makes a few payments, waits until one of them was queried several times, and takes screenshots with the system's
-// Chromium.
+// Creates all images in docs/images, or only the named ones. Needs a running `npm start` with the same settings. It
+// makes a few payments, waits until nodrop has queried one of them several times, and takes screenshots with the
+// system's Chromium.
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -15,12 +15,12 @@ import { paymentWorkflowId } from '../src/domain/names.ts';
 import { shopUrl } from '../src/stack/shop-setup.ts';
 
 const FOLDER = fileURLToPath(new URL('../docs/images', import.meta.url));
-/** From this query attempt on, the queries of a payment are 20 s apart. This is long enough to capture both tabs. */
+/** From this attempt on, nodrop queries a payment every 20 s. One interval is long enough to capture both tabs. */
 const ATTEMPT = 4;
 /** How long the Web UI needs to load its data and draw the page. */
 const SETTLED_MS = 4_000;
 const WIDTH = 1400;
-/** Sizes of the Web UI's bars at the left and the top, which are cut off. */
+/** Width of the Web UI's left bar and height of its top bar, in pixels. The images do not show these bars. */
 const BARS = { left: 64, top: 49 };
 
 const config = loadConfig();
@@ -51,7 +51,7 @@ async function pay({ payUrl }: Created): Promise<void> {
   });
 }
 
-/** Resolves just after a query attempt, so that the next attempt is not due soon. */
+/** Resolves just after a query attempt, so that the next attempt does not change the page during the capture. */
 async function untilAsked(client: Client, { id }: Created): Promise<string> {
   for (;;) {
     const { raw, runId } = await client.workflow.getHandle(paymentWorkflowId(id)).describe();

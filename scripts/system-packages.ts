@@ -4,7 +4,7 @@ import { runVisibly } from '../src/stack/progress.ts';
 /** A Debian package. */
 export interface SystemPackage {
   readonly name: string;
-  /** The purpose of the package, for a message. For example "for the browser tests". */
+  /** The purpose of the package, as a message names it, for example "for the browser tests". */
   readonly purpose: string;
   readonly options: readonly string[];
 }
@@ -27,15 +27,15 @@ export const COMPOSE: SystemPackage = {
  * "yes".
  */
 function mayUseAptGet(): boolean {
-  // Any value of NODROP_INSTALL other than "yes" counts as a refusal.
+  // A NODROP_INSTALL that is set to any value other than "yes" forbids the installation.
   const isRefused = !['', 'yes'].includes(process.env.NODROP_INSTALL ?? '');
   if (isRefused || process.getuid?.() !== 0) return false;
   return spawnSync('apt-get', ['--version'], { stdio: 'ignore' }).status === 0;
 }
 
 async function aptGet(what: string, args: readonly string[]): Promise<boolean> {
-  // If this process ends early, it sends SIGINT to apt-get, as Ctrl-C would. A killed apt-get leaves packages
-  // half installed.
+  // If this process ends early, it stops apt-get with SIGINT, as Ctrl-C would. SIGKILL would leave packages half
+  // installed.
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
   const { ok, output } = await runVisibly(what, 'apt-get', args, { env, endBy: 'SIGINT' });
   if (!ok) console.error(`  apt-get failed: ${output.trim().split('\n').at(-1)}`);

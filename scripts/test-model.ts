@@ -8,8 +8,8 @@ import { obtainTools, SERVERS } from './tools.ts';
  * must also pass with this setting.
  */
 const missing = await obtainTools(SERVERS);
-// The SDK terminates workflow code that runs for 5 s. This also happens in a process that was frozen, and may crash
-// Node. TEMPORAL_DEBUG turns this limit off.
+// The SDK terminates workflow code that runs for 5 s. The SDK counts the time of a freeze too, and the termination may
+// crash Node. TEMPORAL_DEBUG turns this limit off.
 const debugged = process.env.NODROP_MODEL_FREEZE === undefined ? {} : { TEMPORAL_DEBUG: '1' };
 const env = { NODROP_MODEL_RUNS: '3000', ...debugged, ...process.env };
 // The lines that the test prints are its progress, so vitest must not capture them.

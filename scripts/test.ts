@@ -20,8 +20,8 @@ const checks: readonly (readonly [string, string, readonly string[]])[] = [
 ];
 
 /**
- * Returns the test files that vitest selects for these arguments. If the selection is not certain, returns all test
- * files.
+ * Returns the test files that vitest selects for these arguments. Returns all test files if an argument is an option or
+ * no file matches.
  */
 function chosenFiles(args: readonly string[]): readonly string[] {
   const all = readdirSync('test', { recursive: true, encoding: 'utf8' })

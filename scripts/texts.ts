@@ -15,7 +15,7 @@ export interface Text {
   readonly text: string;
 }
 
-/** Files that are left out, because they are not written by hand or must not change. */
+/** Files that are left out. They are generated, or must not change, or quote texts of other files. */
 const SKIPPED =
   /(^|\/)(generated|histories|node_modules|cjs)\/|^docs\/contributing\/wording(-draw)?\.md$|^clients\/js\/api\.d\.ts$|\.zh\.md$/;
 const FOLDERS = ['src', 'test', 'bench', 'scripts', 'examples', 'clients', 'docs'];
@@ -39,7 +39,7 @@ export function readTexts(): readonly Text[] {
 function readMarkdown(file: string): Text[] {
   const texts: { kind: 'document'; at: string; text: string }[] = [];
   let isCode = false;
-  /** True if this line may continue the paragraph or list item of the line before. */
+  /** True if the next line may continue the paragraph or list item of this line. */
   let isOpen = false;
   for (const [index, line] of readFileSync(file, 'utf8').split('\n').entries()) {
     if (/^\s*```/.test(line)) isCode = !isCode;
@@ -71,12 +71,12 @@ const PART = /(['"`])((?:\\.|(?!\1).)+)\1/;
 function readCode(file: string): Text[] {
   const texts: Text[] = [];
   const isTest = file.startsWith('test/');
-  /** The line before, if it opens a call whose first argument is the name of a test. */
+  /** The previous line, if the name of a test or group follows on the next line. Otherwise empty. */
   let before = '';
   /** True if the last test or group that began is a group. */
   let isGroup = false;
   let comment: { line: number; words: string[] } | undefined;
-  /** The literal of a message that continues in the next line. */
+  /** The first part of a message whose literal continues on the next line. */
   let begun: { at: string; text: string } | undefined;
   /** The names of the `describe` blocks around a line, with their indentation. */
   let around: { indent: number; name: string }[] = [];

@@ -13,7 +13,7 @@ export type Tool =
   | 'stripe-servers'
   | PaymentLibrary;
 
-/** The servers that a test file needs. Only the files with pure tests need no server. */
+/** The servers that all test files need, except those with pure tests. */
 export const SERVERS: readonly Tool[] = ['temporal', 'test-server'];
 
 /**
@@ -23,8 +23,8 @@ export const SERVERS: readonly Tool[] = ['temporal', 'test-server'];
 export function obtainTools(tools: readonly Tool[]): Promise<readonly string[]> {
   return new Promise((resolve, reject) => {
     const missing: string[] = [];
-    // Over the IPC channel, the child process reports missing tools. It also learns from this channel that this process
-    // has ended.
+    // The child process reports missing tools on the IPC channel. When this process ends, the channel closes, and the
+    // child process exits.
     spawn(process.execPath, ['--import', 'tsx', 'scripts/obtain-tools.ts', ...tools], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     })

@@ -29,10 +29,10 @@ interface Report {
   }[];
 }
 
-/** Only the first lines of an error are printed. The whole error is in the output of its test. */
+/** The number of lines of an error that are printed at the end. The whole error is in the output of its test. */
 const ERROR_LINES = 12;
 
-/** Status values of vitest's report that count as skipped. */
+/** Values of `status` in vitest's report for tests that did not run. */
 const SKIPPED = new Set(['skipped', 'pending', 'todo']);
 
 function failuresOf(report: Report): readonly string[] {
@@ -73,7 +73,7 @@ export function runVitest(node: string, args: readonly string[]): Outcome {
   const { status } = spawnSync(node, [...vitest, `--outputFile.json=${report}`, ...args], {
     stdio: 'inherit',
   });
-  // vitest may fail although no test failed. This counts as one failure.
+  // vitest may fail although no test failed. Such a run is reported as one failure.
   const atLeast = status === 0 ? 0 : 1;
   const unnamed = atLeast === 0 ? [] : [`vitest ended with exit code ${status}; its output is above`];
   if (!existsSync(report)) return { passed: 0, failed: atLeast, skipped: new Map(), failures: unnamed };
@@ -88,7 +88,7 @@ export function runVitest(node: string, args: readonly string[]): Outcome {
   };
 }
 
-/** Prints failed and skipped tests, then the sum as `N passed, N failed`, and sets the exit code. */
+/** Prints failed and skipped tests, and then the totals as `N passed, N failed`. Sets the exit code. */
 export function printSum(outcomes: readonly Outcome[]): void {
   const sum = (of: 'passed' | 'failed') => outcomes.reduce((total, { [of]: number }) => total + number, 0);
   // Failed and skipped tests are printed last, because logs are mostly read from their end, and some viewers show only

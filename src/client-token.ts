@@ -5,9 +5,9 @@ export const CLIENT_TOKEN_GRACE_MS = 24 * 3_600_000;
 
 /**
  * Derives the client token, with which a payer reads one payment. The token consists of `ct_` and 256 bits. The token
- * is derived and not random. So a repeated request for the same payment returns the same token (P5), although the
- * database has only the hash of the token. The worker can also derive the token, and puts it into the wallet's return
- * URL. See docs/decisions/0003-client-tokens.md.
+ * is derived from the payment id, because a repeated request must return the same token (P5), although the database has
+ * only its hash. The worker can also derive the token, and puts it into the wallet's return URL. See
+ * docs/decisions/0003-client-tokens.md.
  */
 export function clientToken(secret: string, paymentId: string): string {
   return `ct_${createHmac('sha256', secret).update(`client-token:${paymentId}`).digest('base64url')}`;
@@ -22,8 +22,9 @@ export function hashSecret(value: string): string {
 }
 
 /**
- * The proof in the callback URL of one payment. nodrop gives this URL only to the channel, so a request with the proof
- * comes from the channel. The proof has 256 bits, and is derived from the account and the payment, like a client token.
+ * The proof is a secret in the callback URL of one payment. nodrop gives this URL only to the channel, so a request
+ * with the proof comes from the channel. The proof has 256 bits, and is derived from the account and the payment, like
+ * a client token.
  */
 export function callbackProof(secret: string, accountId: string, paymentId: string): string {
   return createHmac('sha256', secret).update(`callback:${accountId}/${paymentId}`).digest('base64url');

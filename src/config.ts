@@ -224,7 +224,9 @@ const NO_SETTINGS = new Set([
 
 const CHANNEL_SCHEDULE = /^NODROP_QUERY_SCHEDULE_(\w+)$/;
 
-/** The waits between queries in ms, and the source of these values. */
+/**
+ * The waits between queries in ms, and their source: the name of a setting, or the page of the channel's documentation.
+ */
 export interface QuerySchedule {
   readonly waitsMs: readonly number[];
   readonly source: string;
@@ -285,12 +287,12 @@ export interface Config {
   readonly shop: { readonly port: number };
   /** The URLs that an order service may have. */
   readonly orderServices: { readonly allowPrivate: boolean; readonly httpsOnly: boolean };
-  /** For how long an order service may answer `order_unknown`, in ms. */
+  /** For how many ms an order service may answer `order_unknown` before nodrop treats the order as lost. */
   readonly orderUnknownForMs: number;
   readonly paymentExpiryMs: number;
   /**
-   * Returns the query schedule of a channel: the channel's own setting, or else the schedule that the channel's
-   * declaration recommends, or else NODROP_QUERY_SCHEDULE.
+   * Returns the query schedule of a channel. The first of these that exists is used: the channel's own setting, the
+   * schedule in the channel's declaration, NODROP_QUERY_SCHEDULE.
    */
   querySchedule(channel: Pick<ChannelDeclaration, 'name' | 'querySchedule'>): QuerySchedule;
   readonly logLevel: string;
@@ -431,8 +433,8 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
 }
 
 /**
- * Reads the configuration of the simulator's process. If the simulator's own secrets are set, the function does not
- * read the secrets of the service. A real channel would not have them either.
+ * Reads the configuration of the simulator's process. If a secret of the simulator is set, the service's secrets may be
+ * missing, because a real channel does not have them either.
  * @throws ConfigError naming the setting that is wrong or missing.
  */
 export function loadSimulatorConfig(
@@ -466,7 +468,7 @@ function simulatorOf(
   };
 }
 
-/** Refuses unknown settings, because a misspelt setting would silently use its default. */
+/** Refuses unknown settings. Otherwise, if the name of a setting were misspelt, its default would silently apply. */
 function refuseUnknown(names: readonly string[]): void {
   const unknown = names.find(
     (name) =>
@@ -481,7 +483,8 @@ function refuseUnknown(names: readonly string[]): void {
 }
 
 /**
- * Reads the query schedules of individual channels. `NODROP_QUERY_SCHEDULE_{CHANNEL}` names the channel in capitals.
+ * Reads the query schedules of single channels. The name of such a setting is `NODROP_QUERY_SCHEDULE_{CHANNEL}`, with
+ * the channel in capitals.
  */
 function channelSchedules(env: Record<string, string | undefined>): Map<string, readonly number[]> {
   const schedules = new Map<string, readonly number[]>();

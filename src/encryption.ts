@@ -11,7 +11,7 @@ const HEAD_BYTES = NONCE_BYTES + TAG_BYTES;
 /** The use of a ciphertext, and its owner. A ciphertext cannot be decrypted for a different use or owner. */
 export interface Purpose {
   readonly nodropSecret: string;
-  /** A label from which the key is derived. */
+  /** A label for the use of the secret. Each label has its own key. */
   readonly use: string;
   /** The id of the row's owner. A ciphertext that is copied to the row of another owner cannot be decrypted. */
   readonly owner: string;

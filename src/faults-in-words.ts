@@ -1,9 +1,9 @@
 import type { z } from 'zod';
 
 /**
- * Writes error messages for values that a schema rejects. A message is the end of a sentence that says what is
- * expected. Pass this function as `error` to `safeParse`. A message of the schema itself takes precedence. If neither
- * this function nor the schema has a message, Zod uses its own.
+ * Writes error messages for values that a schema rejects. A message completes a sentence that begins with the field,
+ * for example "must be a string". Pass this function as `error` to `safeParse`. If the schema has its own message, Zod
+ * uses that message. If neither has a message, Zod uses its default message.
  */
 export const faultsInWords: z.core.$ZodErrorMap = (issue) => {
   switch (issue.code) {

@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import { BlockList, isIP } from 'node:net';
 
-/** Checks whether a caller or a URL is on this machine. Some features are only for the user of this machine. */
+/** Checks whether a caller or a URL is on this machine. Some features are available only to callers on this machine. */
 
 const loopback = new BlockList();
 loopback.addSubnet('127.0.0.0', 8, 'ipv4');
@@ -29,8 +29,8 @@ export function isLoopbackHost(header: string | undefined): boolean {
 
 /**
  * True for a direct call from this machine, without a proxy. A forwarding header shows that the call comes through a
- * local proxy, behind which any caller would have a loopback address. The check of `Host` rejects web pages that rebind
- * their name to loopback (DNS rebinding).
+ * proxy. Through a proxy on this machine, every caller would have a loopback address. The check of `Host` rejects web
+ * pages that rebind their name to loopback (DNS rebinding).
  */
 export function isDirectLocalCall({ headers, socket }: Pick<IncomingMessage, 'headers' | 'socket'>): boolean {
   return (

@@ -1,9 +1,10 @@
 import { chmodSync, mkdirSync, statSync } from 'node:fs';
 
 /**
- * Creates a folder that only its owner may enter, and its missing parents. If the folder exists, removes the
- * permissions of its group and of other users.
- * @throws Error if the folder cannot be created, belongs to another user, or is one that all users write to (`/tmp`).
+ * Creates a folder and its missing parents. Only the owner of the folder may enter it. If the folder exists, removes
+ * the permissions of its group and of other users.
+ * @throws Error if the folder cannot be created, belongs to another user, or is a shared folder in which all users can
+ * write (`/tmp`).
  */
 export function privateFolder(path: string): void {
   mkdirSync(path, { recursive: true, mode: 0o700 });

@@ -2,8 +2,9 @@ import { createServer, type IncomingMessage, type RequestListener, type Server }
 import type { RequestHandler, Response } from 'express';
 
 /**
- * Limits how much of a request body a server reads, on every route. Node and Express read the whole body even if
- * nothing needs it. A server of this file sends the answer first and then closes the connection.
+ * Limits how much of a request body a server reads, on every route. Node and Express read the whole body even if no
+ * handler needs it. A server that uses this file answers without reading the rest of the body, and then closes the
+ * connection.
  */
 
 /**
@@ -44,7 +45,7 @@ export function createBoundedServer(handler: RequestListener): Server {
  */
 export function boundRequests(limit: number): RequestHandler {
   return (request, response, next) => {
-    // The connection is closing after its last answer, so this request gets no answer.
+    // The server has sent the last answer of this connection and is closing it, so this request gets no answer.
     if (request.socket.writableEnded) return void request.socket.destroy();
     const length = announcedLength(request);
     const hosts = request.rawHeaders.filter((name, i) => i % 2 === 0 && name.toLowerCase() === 'host');
@@ -61,8 +62,8 @@ export function boundRequests(limit: number): RequestHandler {
 }
 
 /**
- * Wraps a body parser of Express so that it stops after `limit` bytes from the socket. Without this, the parser would
- * read the rest of a body before it reports that the body is too large.
+ * Wraps a body parser of Express so that it stops after `limit` bytes from the socket. Otherwise the parser would read
+ * the whole body before it reports that the body is too large.
  */
 export function readBody(parser: RequestHandler, limit: number): RequestHandler {
   return (request, response, next) => {
@@ -75,7 +76,7 @@ export function readBody(parser: RequestHandler, limit: number): RequestHandler 
     };
     if (expectsContinue(request)) response.writeContinue();
     parser(request, response, settle);
-    // The request does not have a body.
+    // The parser has already called `settle`, because the request does not have a body.
     if (isSettled) return;
     let taken = 0;
     request.on('data', (chunk: Buffer) => {
@@ -105,8 +106,8 @@ const closing = new WeakSet<IncomingMessage>();
 function closeAfterAnswer(request: IncomingMessage, response: Response): void {
   closing.add(request);
   response.setHeader('Connection', 'close');
-  // This listener must run before Node's own listener, which would read and drop the whole body of a request that was
-  // not read.
+  // This listener must run before Node's own listener, which would read and drop the request's whole body if the
+  // handler has not read it.
   response.prependOnceListener('finish', () => {
     if (closing.has(request)) readGrace(request);
   });
@@ -132,7 +133,8 @@ function readGrace(request: IncomingMessage): void {
     if (left < 0) request.pause();
   });
   request.resume();
-  // Starts to read immediately, so that Node notices that the body is being read.
+  // Read immediately, because Node reads and drops the whole body if nothing has been read before its own listener
+  // runs.
   while (left >= 0 && request.read() !== null);
 }
 

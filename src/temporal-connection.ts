@@ -2,8 +2,8 @@ import { Connection } from '@temporalio/client';
 
 /**
  * Creates a connection that connects at its first call. After a lost connection it reconnects, with at most 1 s between
- * two tries. With gRPC's default backoff, which grows to two minutes, a recovered server could count as down for up to
- * two minutes.
+ * two tries. gRPC's default backoff grows to two minutes, so nodrop could need two minutes to reconnect to a server
+ * that has recovered.
  * @param address host:port
  */
 export function lazyConnection(address: string): Connection {

@@ -14,8 +14,9 @@ export type {
 /**
  * The cause of a `NodropError`: a code of the service (`/docs/problems`), or one of the client's own codes.
  *
- * - `no_answer`: the service did not answer in time, or something else answered in its place. The client does not know
- *   whether the request was carried out. Send the request again; send a write with the error's `idempotencyKey`.
+ * - `no_answer`: the service did not answer in time, or another server answered, for example a proxy. The client does
+ *   not know whether the request was carried out. Send the request again; send a write with the error's
+ *   `idempotencyKey`.
  * - `event_unverified`, `event_malformed`: see `verifyEvent` of `@nodrop/client/server`.
  *
  * A later version of the service may add codes: keep a default branch.
@@ -27,8 +28,8 @@ export type Refusal = Pick<Problem, 'detail'> &
   Partial<Omit<Problem, 'code' | 'detail'>> & { readonly code: ErrorCode };
 
 /**
- * The error with which a call rejects. Two errors are of another class: the reason of an aborted signal, and a
- * TypeError for arguments of a wrong type.
+ * The error with which a call rejects, with two exceptions. An aborted call rejects with the reason of its signal. A
+ * call with arguments of a wrong type rejects with a TypeError.
  */
 export declare class NodropError extends Error {
   constructor(
@@ -45,7 +46,7 @@ export declare class NodropError extends Error {
   readonly type: string | undefined;
   readonly title: string | undefined;
   readonly instance: string | undefined;
-  /** The id under which the service's log has the request. */
+  /** The id of the request in the service's log. */
   readonly requestId: string | undefined;
   /**
    * The fields that are wrong (`invalid_request`), the channels that exist (`unknown_channel`), or the fields that
@@ -61,9 +62,9 @@ export declare class NodropError extends Error {
 }
 
 /**
- * How a page learns of changes. `live`: the service streams every change. `polling`: the client reads the payment at
- * intervals. A page also polls while it is hidden, and while three other pages stream. `away`: the service cannot be
- * reached at the moment.
+ * How a page receives changes of the payment. `live`: the service streams every change. `polling`: the client reads the
+ * payment at intervals. A page also polls while it is hidden, and while three other pages of the same browser stream.
+ * `away`: the service cannot be reached at the moment.
  */
 export type Connection = 'live' | 'polling' | 'away';
 
@@ -76,7 +77,7 @@ export interface ClientOptions {
 
 /** Options of every call. */
 export interface CallOptions {
-  /** Ends the call, which rejects with the signal's reason. */
+  /** Aborts the call. The call then rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
   /** After this time, in ms, the call rejects with the `NodropError` `no_answer`. @default 15,000, plus `wait` */
   readonly timeoutMs?: number | undefined;
@@ -87,7 +88,10 @@ export interface PayerOptions extends CallOptions {
   readonly token: string;
 }
 
-/** Options of `waitForResult`. It has no timeout of its own: pass an `AbortSignal.timeout` if you want one. */
+/**
+ * Options of `waitForResult`. By default this call has no timeout. To set one, pass `AbortSignal.timeout(ms)` as
+ * `signal`.
+ */
 export interface WaitOptions<P> {
   readonly signal?: AbortSignal | undefined;
   /**
@@ -112,8 +116,8 @@ export interface Client {
   /**
    * Resolves with the payment in its final state, see `isFinal`. If this attempt has ended unpaid, but another attempt
    * may have paid the order (`orderState` is `undecided`), the call keeps waiting. It waits without a limit and through
-   * network failures. It rejects only if the signal is aborted, or if the token does not open the payment or no longer
-   * opens it (NodropError).
+   * network failures. It rejects only if the signal is aborted, or with NodropError if the token is not valid for the
+   * payment or has become invalid.
    */
   waitForResult(
     id: string,
@@ -121,12 +125,15 @@ export interface Client {
   ): Promise<PaymentForPayer>;
 
   /**
-   * Reports that the payer may have paid; nodrop then queries the channel immediately. May be called any number of
+   * Reports that the payer may have paid. nodrop then queries the channel immediately. You may call this any number of
    * times.
    */
   hint(id: string, options: PayerOptions): Promise<void>;
 
-  /** Starts a new attempt for the same order on another channel, with its own `clientToken`. May be repeated. */
+  /**
+   * Starts a new attempt for the same order on another channel. The new attempt has its own `clientToken`. You may
+   * repeat the call.
+   */
   switchChannel(
     id: string,
     to: { readonly channel: string; readonly method?: string | undefined },
@@ -137,9 +144,9 @@ export interface Client {
 export declare function createClient(options: ClientOptions): Client;
 
 /**
- * True when nodrop will make no more changes that a payer would want to see. A payment is paid only when its status is
- * `succeeded` and its order update is `applied`. With `conflict`, the money is refunded; with `review`, an operator
- * decides. The result is about this attempt alone. The order is unpaid only if the payer's `orderState` also says that,
- * see `waitForResult`.
+ * True when no later change of the payment matters to the payer. A payment is paid only when its status is `succeeded`
+ * and its order update is `applied`. With `conflict`, the money is refunded; with `review`, an operator decides. The
+ * result covers only this attempt. The order is unpaid only if the payer's `orderState` also says that, see
+ * `waitForResult`.
  */
 export declare function isFinal(payment: { status: string; orderUpdate: string | null }): boolean;

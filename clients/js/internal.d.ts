@@ -17,13 +17,13 @@ export interface Connected {
   getPayment(
     id: string,
     options?: CallOptions & { readonly token?: string | undefined; readonly wait?: number | undefined },
-    // biome-ignore lint/suspicious/noExplicitAny: the caller with a token gets a PaymentForPayer, with a key a Payment.
+    // biome-ignore lint/suspicious/noExplicitAny: the type is PaymentForPayer with a token, and Payment with a key.
   ): Promise<any>;
   waitForResult(
     id: string,
-    // biome-ignore lint/suspicious/noExplicitAny: the caller with a token gets a PaymentForPayer, with a key a Payment.
+    // biome-ignore lint/suspicious/noExplicitAny: the type is PaymentForPayer with a token, and Payment with a key.
     options?: WaitOptions<any> & { readonly token?: string | undefined },
-    // biome-ignore lint/suspicious/noExplicitAny: the caller with a token gets a PaymentForPayer, with a key a Payment.
+    // biome-ignore lint/suspicious/noExplicitAny: the type is PaymentForPayer with a token, and Payment with a key.
   ): Promise<any>;
   hint(id: string, options?: CallOptions & { readonly token?: string | undefined }): Promise<void>;
   switchChannel(

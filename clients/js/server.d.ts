@@ -12,7 +12,7 @@ export {
   type WaitOptions,
 } from './index.js';
 
-/** Lets every optional field also be `undefined`. */
+/** Allows `undefined` as the value of every optional field. */
 type Given<T> = {
   [K in keyof T]: Record<never, never> extends Pick<T, K> ? T[K] | undefined : T[K];
 };
@@ -79,17 +79,17 @@ export interface ReadOptions extends CallOptions {
 
 export interface WriteOptions extends CallOptions {
   /**
-   * A request that is repeated with the same key is carried out once. Give a key of your own, derived from what you
-   * have stored, if your program may repeat the request after a restart. By default each call makes a new key, uses it
-   * for its retries, and reports it in `NodropError.idempotencyKey`.
+   * A request that is repeated with the same key is carried out once. If your program may repeat the request after a
+   * restart, give a key that it can derive again from stored data. By default the client generates a key for each call,
+   * uses it for all tries, and reports it in `NodropError.idempotencyKey`.
    */
   readonly idempotencyKey?: string | undefined;
 }
 
 export interface RefundOptions extends CallOptions {
   /**
-   * A key of your own, derived from what you have stored, such as the number of the customer's return. With such a key,
-   * a request that your program repeats after a restart has the same key, so the money is refunded once.
+   * A key that your program derives from stored data, such as the number of the customer's return. If your program
+   * repeats the request after a restart, it derives the same key, so the money is refunded once.
    */
   readonly idempotencyKey: string;
 }
@@ -113,9 +113,9 @@ export interface ServerOptions extends ClientOptions {
 
 /**
  * The calls that a merchant's server may make. The methods have the names of the API's operations. While the result of
- * a call is unknown (timeout, unreachable, 429, 5xx), the client sends the request up to three times. A write always
- * has the same idempotency key. A call rejects with `NodropError`, or with the reason of an aborted signal. Without
- * `timeoutMs`, one try may take 15 s and a call 40 s, plus `wait`.
+ * a call is unknown (timeout, unreachable, 429, 5xx), the client sends the request up to three times. All tries of a
+ * write have the same idempotency key. A call rejects with `NodropError`, or with the reason of an aborted signal.
+ * Without `timeoutMs`, one try may take 15 s and a call 40 s, plus `wait`.
  */
 export interface ServerClient {
   createOrder(order: NewOrder, options?: WriteOptions): Promise<Api.Order>;
@@ -134,7 +134,8 @@ export interface ServerClient {
   getPayment(id: string, options?: ReadOptions): Promise<Api.Payment>;
   /**
    * Resolves with the payment when this attempt has ended, see `isFinal`. It waits without a limit and through network
-   * failures. It rejects only when the signal is aborted, or with NodropError when the key does not open the payment.
+   * failures. It rejects only when the signal is aborted, or with NodropError when the key gives no access to the
+   * payment.
    */
   waitForResult(id: string, options?: WaitOptions<Api.Payment>): Promise<Api.Payment>;
   getTimeline(id: string, query?: Given<Api.GetTimelineQuery>, options?: CallOptions): List<TimelineEntry>;
@@ -167,8 +168,8 @@ export interface ServerClient {
   listEvents(query?: Given<Omit<Api.ListEventsQuery, 'wait'>>, options?: CallOptions): List<Event, EventPage>;
   /**
    * Follows the feed without an end, and yields each page that has events. Store the page's `nextCursor` together with
-   * the results of its events. The loop continues through network failures until you leave it. It rejects with the
-   * reason of an aborted signal, and with NodropError when the service refuses (`cursor_expired`, `unauthorized`).
+   * the results of its events. Network failures do not end the loop. When the signal is aborted, the loop throws the
+   * signal's reason. When the service refuses (`cursor_expired`, `unauthorized`), the loop throws NodropError.
    */
   followEvents(
     from?: Given<Pick<Api.ListEventsQuery, 'after' | 'limit'>>,
@@ -190,11 +191,11 @@ export interface ServerClient {
 /** @throws TypeError if the key is missing */
 export declare function createServerClient(options: ServerOptions): ServerClient;
 
-/** The headers of a request: those of Fetch, those of Node, or a plain object with lower-case names. */
+/** The headers of a request: Fetch's `Headers`, Node's `request.headers`, or a plain object with lower-case names. */
 export type HeadersLike = Headers | Readonly<Record<string, string | readonly string[] | undefined>>;
 
 export interface SignedRequest {
-  /** The body of the request as it was received, as bytes or text. It is empty for a read-back. */
+  /** The body of the request as it was received, as bytes or text. It is empty when nodrop reads an order back. */
   readonly body: string | Uint8Array;
   readonly headers: HeadersLike;
   /** The secret that signs the merchant's events, `whsec_...`. */
@@ -204,8 +205,8 @@ export interface SignedRequest {
 }
 
 /**
- * Verifies by its signature (Standard Webhooks) that nodrop sent this request, which is an event or a read-back. The
- * signatures are compared in constant time.
+ * Verifies that nodrop sent this request, by its signature (Standard Webhooks). The request delivers an event or reads
+ * an order back. The signatures are compared in constant time.
  * @throws NodropError `event_unverified` (status 401).
  * @throws TypeError if the secret is missing, or the body is already parsed
  */

@@ -11,12 +11,9 @@ const TRY_MS = 15_000;
 /** Time limit of a call with all its tries. */
 const CALL_MS = 40_000;
 const TRIES = 3;
-/** How long the service may hold an answer for a reader that follows the feed. */
+/** How long a request of `followEvents` lets the service wait for a new event. */
 const HELD_SECONDS = 30;
-/**
- * If the service returns an empty page in less than this time, it did not hold the request, because it had no slot for
- * another waiting request.
- */
+/** An empty page that arrives in less than this time shows that the service had no free slot for a waiting request. */
 const HELD_AT_LEAST_MS = 5_000;
 const TOLERANCE_SECONDS = 300;
 
@@ -25,7 +22,7 @@ const orderPath = (id) => `/v1/orders/${encodeURIComponent(id)}`;
 /** @param {string} id */
 const paymentPath = (id) => `/v1/payments/${encodeURIComponent(id)}`;
 
-/** True when the same request may get another answer later. @param {unknown} error */
+/** True when a retry of the request may succeed. @param {unknown} error */
 const mayPass = (error) =>
   error instanceof NodropError &&
   (error.code === 'no_answer' ||
@@ -109,7 +106,7 @@ export function createServerClient({ baseUrl, key, fetch }) {
         for (let of = query; ; ) {
           const { data, nextCursor } = await page(of);
           yield* data;
-          // Even at the end of the feed, an empty page has a cursor.
+          // At the end of the feed, `nextCursor` is not null, but the page is empty.
           if (nextCursor === null || data.length === 0) return;
           of = { ...query, [cursorName]: nextCursor };
         }
@@ -134,14 +131,14 @@ export function createServerClient({ baseUrl, key, fetch }) {
     hintPayment: async (id, options) => void (await write(`${paymentPath(id)}/hint`, undefined, options)),
     switchPayment: (id, to, options) => write(`${paymentPath(id)}/switch`, to, options),
     cancelPayment: (id, options) => write(`${paymentPath(id)}/cancel`, undefined, options),
-    // The client sends this request only once. A resolved payment cannot be resolved again, and the refusal of a second
-    // try would hide the success of the first.
+    // The client sends this request only once. The service refuses to resolve a payment twice. So if the first try
+    // succeeded but its answer was lost, a retry would report an error.
     resolvePayment: (id, resolution, options) =>
       write(`${paymentPath(id)}/resolve`, resolution, { ...options, tries: 1 }),
 
     createRefund: async (id, refund, options) => {
-      // The caller must give the key. A key that the client makes would differ after a restart, and the same line of
-      // code would then refund twice.
+      // The caller must give the key. If the client generated the key, a program that repeats the call after a restart
+      // would send another key and refund twice.
       if (typeof options?.idempotencyKey !== 'string' || options.idempotencyKey === '')
         throw new TypeError(
           'A refund needs an idempotencyKey of your own, derived from what you have stored: another key makes another refund.',

@@ -58,7 +58,8 @@ try {
     throw new Error(
       "DATABASE_URL must be the address of the shop's own database, postgresql://USER:PASSWORD@HOST:PORT/NAME.",
     );
-  // The command must exist, and must get all its arguments. Its first argument, the URL, comes from the environment.
+  // The command must exist, and all its arguments must be given. The URL, its first parameter, comes from the
+  // environment.
   if (!Object.hasOwn(commands, command ?? '') || commands[command].length !== args.length + 1)
     throw new Error('Use: node orders.js init | add ID AMOUNT CURRENCY | show ID');
   await commands[command](new URL(DATABASE_URL), ...args);

@@ -5,7 +5,7 @@ const [id, amount, currency, subject = 'Coffee'] = process.argv.slice(2);
 const { DATABASE_URL, NODROP_URL, NODROP_KEY } = process.env;
 const db = new pg.Client({ connectionString: DATABASE_URL });
 await db.connect();
-// Commit the order before the payment starts: its first event can arrive immediately.
+// Commit the order before the payment starts, because the payment's first event can arrive immediately.
 await db.query('insert into orders (id, amount, currency) values ($1, $2, $3) on conflict (id) do nothing', [
   id,
   amount,

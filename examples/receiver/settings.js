@@ -32,7 +32,10 @@ export const NODROP_KEY = setting(
   /^sk_\S+$/,
   "the merchant's API key (sk_...) that keys create printed",
 );
-/** Where the receiver listens: by default only on this machine; the host 0.0.0.0 means every address. */
+/**
+ * The address at which the receiver listens. By default only this machine can connect. With HOST 0.0.0.0, other
+ * machines can connect too.
+ */
 export const LISTEN = { host: process.env.HOST || '127.0.0.1', port: process.env.PORT || '3200' };
 
 /** Prints where the receiver listens, or why it cannot. */

@@ -13,13 +13,14 @@ import { isNotice, type Notice, needsReport, orderPage, productsPage, sentencePa
 import { PRODUCTS } from './products.ts';
 
 /**
- * How long the shop holds the answer to a page that waits for a change, and how often it reads the database meanwhile.
+ * How long a request of a page waits for a change of the order, and how often the shop reads the database during this
+ * time.
  */
 const HELD_MS = 25_000;
 const EVERY_MS = 500;
 /**
- * The shop holds at most this many answers at the same time. Further requests get an answer immediately, and the page
- * repeats them.
+ * At most this many requests wait at the same time. Further requests are answered immediately, and their pages repeat
+ * them.
  */
 const MOST_HELD = 200;
 
@@ -27,7 +28,7 @@ const ORDER_ID = /^shop_[0-9a-f]{24}$/;
 /** The order's id is random, so that it cannot be guessed. Anyone who knows an order's URL may see the order. */
 const newOrderId = () => `shop_${randomBytes(12).toString('hex')}`;
 
-/** @param stopping aborts the answers that are held */
+/** @param stopping when it is aborted, all waiting requests are answered */
 export function createShop(db: Pool, nodrop: Nodrop, webhookSecret: string, stopping: AbortSignal): Express {
   const app = express();
   app.disable('x-powered-by');
@@ -77,7 +78,7 @@ export function createShop(db: Pool, nodrop: Nodrop, webhookSecret: string, stop
   app.post('/orders/:id/cancel', async (request, response) => {
     const { id } = request.params;
     if ((await findRevision(db, id)) === null) return notFound(request, response);
-    // Ask nodrop first: it queries the channel, and does not cancel an order whose payment is under way.
+    // Cancel the order at nodrop first. nodrop queries the channel, and refuses if a payment is under way.
     const answer = await nodrop.cancel(id);
     if (answer !== 'cancelled') return toOrder(response, id, answer);
     toOrder(response, id, (await cancelOrder(db, id)) ? undefined : 'paid');
@@ -125,8 +126,8 @@ const security = helmet({
       scriptSrc: ["'self'"],
       connectSrc: ["'self'"],
       imgSrc: ["'self'"],
-      // `form-action` allows every host with HTTPS. Browsers also apply it to the redirect after a form, and this
-      // redirect leads to the cashier, which may be at any host.
+      // `form-action` allows every host with HTTPS. Browsers also apply it to the redirect that answers a form. This
+      // redirect leads to the cashier page, which may be on any host.
       formAction: ["'self'", 'https:', 'http://127.0.0.1:*', 'http://localhost:*'],
       baseUri: ["'none'"],
       frameAncestors: ["'none'"],

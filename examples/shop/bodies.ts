@@ -16,15 +16,15 @@ const GRACE_MS = 2_000;
 /** Refuses bodies that are too large (413) or come without a Content-Length (411), on every route. */
 export const refuseLargeBodies: RequestHandler = (request, response, next) => {
   const { headers, socket } = request;
-  // The connection is closing after its last answer, so this request gets no answer.
+  // The shop has sent the last answer of this connection and is closing it, so this request gets no answer.
   if (socket.writableEnded) return void socket.destroy();
   const isOpenEnded = headers['transfer-encoding'] !== undefined;
   if (!isOpenEnded && Number(headers['content-length'] ?? 0) <= BODY_LIMIT) {
     if (/100-continue/i.test(headers.expect ?? '')) response.writeContinue();
     return next();
   }
-  // This listener must run before Node's own listener, which reads and drops the whole body of a request that was not
-  // read.
+  // This listener must run before Node's own listener, which reads and drops a request's whole body if the handler has
+  // not read it.
   response.prependOnceListener('finish', () => {
     while (request.read() !== null);
   });

@@ -26,15 +26,15 @@ interface PaymentOfEvent extends PaymentNow {
 }
 
 /**
- * The age from which an event counts as old. The age is the time between the event and the moment when nodrop sent it,
- * both by nodrop's clock. An event that is delivered immediately arrives within a second or two. A late event has the
- * payment's state at the time of the event, and the money may have been refunded since.
+ * An event is old if nodrop sent it more than this time after the event's timestamp. Both times are by nodrop's clock.
+ * Normally nodrop sends an event within a second or two. An old event has the payment's state at the time of the event,
+ * and the money may have been refunded since.
  */
 const OLD_AFTER_MS = 10_000;
 
 /**
- * Thrown with an answer for nodrop. It rolls the transaction back, so that the shop decides about the event again when
- * nodrop redelivers it.
+ * An error with the answer that nodrop gets. It rolls the transaction back, so that the shop processes the event again
+ * when nodrop redelivers it.
  */
 class Refusal extends Error {
   readonly status: number;
@@ -76,7 +76,7 @@ export function nodropRoutes(db: Pool, secret: string, nodrop: Pick<Nodrop, 'rea
     const id = request.headers['webhook-id'] as string;
     const sentAt = Number(request.headers['webhook-timestamp']) * 1000;
     if (event !== null) {
-      // An event without a readable time also counts as old.
+      // An event without a valid timestamp is treated as old.
       const isOld = !(sentAt - Date.parse(event.timestamp) <= OLD_AFTER_MS);
       try {
         await inTransaction(db, (tx) => applyEvent(tx, id, event, isOld));
@@ -226,11 +226,11 @@ async function applyEvent(
 
   // 4. Only one payment pays the order, and only once.
   if (state === 'paid' && order.paid_payment_id !== payment.id) {
-    // The price is compared only here. A payment that has ended or is being refunded may still have an earlier price of
-    // the order.
+    // Compare the price only when the payment pays the order. The price may have changed since an ended or refunded
+    // payment was created.
     if (order.amount !== payment.amount || order.currency !== payment.currency) {
-      // Move neither goods nor money until a person has looked at the order. nodrop redelivers the event, and reports
-      // this refusal to its operator.
+      // Neither hand out goods nor refund money until a person has checked the order. nodrop redelivers the event, and
+      // reports this refusal to its operator.
       throw new Refusal(422, { error: `The order is of ${money(order.amount, order.currency)}.` });
     }
     if (order.paid_payment_id !== null) throw new Refusal(409, { paidPaymentId: order.paid_payment_id });
@@ -241,7 +241,7 @@ async function applyEvent(
       [payment.orderId, payment.id, pickupCode()],
     );
   }
-  // By an operator's decision, nodrop gave up a payment that had paid this order. Take the goods back.
+  // An operator of nodrop has decided that this payment no longer pays the order. Take the goods back.
   if (state === 'conflict') {
     await tx.query(
       `update orders set paid_payment_id = null, paid_at = null, pickup_code = null, refunded = 0
@@ -256,7 +256,7 @@ async function applyEvent(
   );
 }
 
-/** The letters and digits of a pickup code. None of them is easily confused with another. */
+/** The letters and digits of a pickup code. The list omits signs that look alike, such as 0 and O. */
 const SIGNS = '23456789ABCDEFGHJKMNPQRSTUVWXYZ';
 
 function pickupCode(): string {

@@ -34,7 +34,7 @@ async function main(): Promise<void> {
     stopping.abort();
     setTimeout(() => process.exit(0), STOP_WITHIN_MS).unref();
     server.close(() => db.end().then(() => process.exit(0), fail));
-    // At a stop, waiting requests are answered immediately. Their connections are closed once they are idle.
+    // `stopping` makes waiting requests end immediately. Their connections are closed once they are idle.
     setInterval(() => server.closeIdleConnections(), 50);
   };
   process.on('SIGTERM', stop);

@@ -5,14 +5,14 @@ import type { Settings } from './settings.ts';
 
 /** All calls of the shop to nodrop. */
 export interface Nodrop {
-  /** Starts a payment of the order, or returns the payment that is under way. May always be repeated. */
+  /** Starts a payment of the order, or returns the payment that is under way. The call may always be repeated. */
   pay(order: Order): Promise<Started | Refused>;
   /**
    * Cancels the order at nodrop. If the answer is `cancelled`, no money can arrive any longer. After any other answer,
    * money can still arrive.
    */
   cancel(orderId: string): Promise<'cancelled' | 'paid' | 'unsettled'>;
-  /** What nodrop reports about an order once every payment that the shop knows has ended. */
+  /** Reads from nodrop whether an order can still be paid. Called when every payment that the shop knows has ended. */
   readReport(orderId: string): Promise<OrderReport>;
   /** The present state of the payment; `unknown` while nodrop does not answer. */
   readPayment(paymentId: string): Promise<PaymentNow | 'unknown'>;
@@ -28,9 +28,9 @@ export interface PaymentNow {
 }
 
 /**
- * What nodrop reports about an order. `open` and `over`: no attempt holds money for the order, and none can receive
- * any. An `open` order accepts another attempt, and an order that is `over` does not. `unknown`: any other report, or
- * no answer.
+ * What nodrop reports about an order. With `open` and `over`, no attempt holds or can receive money for the order.
+ * `open`: the order accepts another attempt. `over`: it accepts no other attempt. `unknown`: nodrop reports something
+ * else, or does not answer.
  */
 export type OrderReport = 'open' | 'over' | 'unknown';
 
@@ -47,16 +47,16 @@ export interface Started {
 export type Refused = 'over' | 'unresolved' | 'away';
 
 /**
- * Time limit of a write. It is long, so that the payment can start. The customer waits for it, and can press the button
- * again.
+ * Time limit of a write. It leaves time for the payment to start at the channel. If it passes, the customer can press
+ * the button again.
  */
 const WRITE_MS = 15_000;
 /** Time limit of a read. It is short, because the customer waits for the page. */
 const READ_MS = 3_000;
 
 /**
- * `ENDED` has the statuses of an attempt that has ended unpaid, and `OVER` those of an order that is over. A status
- * that a later version adds is in neither set.
+ * `ENDED` contains the statuses of an attempt that has ended unpaid. `OVER` contains the statuses of an order that
+ * accepts no more payments. Neither set contains statuses that a later version of nodrop adds.
  */
 const ENDED: ReadonlySet<string> = new Set(['failed', 'cancelled', 'closed']);
 const OVER: ReadonlySet<string> = new Set(['cancelled', 'closed', 'refunded']);

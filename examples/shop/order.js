@@ -50,8 +50,8 @@ for (;;) {
     const response = await get(`/orders/${order}/revision?seen=${revisionOf(document)}`);
     const { revision } = await response.json();
     const isNewAnswer = String(revision) !== revisionOf(document);
-    // Refresh even without a new revision, because nodrop's report of the order may have changed. The sentence
-    // that is shown once stays until the revision changes.
+    // Refresh even without a new revision, because nodrop's report of the order may have changed. While the page shows
+    // a one-time sentence, refresh only for a new revision, because a refresh removes the sentence.
     if (isNewAnswer || document.querySelector('.notice') === null) await refresh();
     if (!isNewAnswer) await pause(PAUSE_MS);
   } catch {

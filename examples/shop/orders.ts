@@ -60,7 +60,7 @@ export async function findRevision(db: Pool, id: string): Promise<number | null>
   return rows[0]?.revision ?? null;
 }
 
-/** Stores a new attempt to pay. If one of its events has arrived already, the state from the event stays. */
+/** Stores a new attempt to pay. If one of the attempt's events has arrived already, keeps the state from this event. */
 export async function keepPayment(db: Pool, orderId: string, id: string): Promise<void> {
   await inTransaction(db, async (tx) => {
     // Lock the order's row first. `applyEvent` does the same, so this transaction and that of `applyEvent` cannot

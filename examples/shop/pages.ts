@@ -63,8 +63,9 @@ interface State {
 const ENDED = new Set(['failed', 'cancelled', 'closed', 'conflict', 'refunded']);
 
 /**
- * True when every attempt that the shop knows has ended without paying. Another attempt may exist: at the cashier the
- * customer can switch the channel, and the shop learns of that attempt only from its events. So the shop asks nodrop.
+ * True when every attempt that the shop knows has ended without paying. In this case the shop reads nodrop's report of
+ * the order, because another attempt may exist: the customer can switch the channel on the cashier page, and the shop
+ * detects that attempt only by its events.
  */
 export function needsReport({ paidPaymentId, cancelledAt, payments }: Order): boolean {
   if (paidPaymentId !== null || cancelledAt !== null) return false;
@@ -72,7 +73,7 @@ export function needsReport({ paidPaymentId, cancelledAt, payments }: Order): bo
 }
 
 /**
- * What the customer sees of the order, from the shop's own events.
+ * The state that the page shows, derived from the order and from nodrop's report.
  * @param report nodrop's report of the order; only read when `needsReport` returns true
  */
 export function stateOf(text: Messages, order: Order, report: OrderReport): State {
@@ -115,8 +116,7 @@ export function stateOf(text: Messages, order: Order, report: OrderReport): Stat
     };
   }
   const gone = back === undefined ? '' : wentBack(text, reasons.refused, back.refunded, amount);
-  // A payment without a final state is under way. While it is unknown whether money was charged, the page must not say
-  // "nothing was charged".
+  // A payment is under way, or nodrop's report is unknown. So the page must not say "nothing was charged".
   if (payments.some(({ state }) => !ENDED.has(state)) || (payments.length > 0 && report === 'unknown')) {
     return {
       tone: 'busy',
@@ -167,7 +167,7 @@ const join = (text: Messages, sentences: readonly string[]) => sentences.filter(
 const wentBack = (text: Messages, reason: string, refunded: number, amount: number) =>
   refunded >= amount ? text.wentBack(reason) : text.goesBack(reason);
 
-/** @param report nodrop's report of the order, as `stateOf` needs it */
+/** @param report nodrop's report of the order; only read when `needsReport` returns true */
 export function orderPage(
   language: Language,
   order: Order,

@@ -38,8 +38,8 @@ export const PRODUCTS: readonly Product[] = [
 ];
 
 /**
- * Formats an amount, for example `CNY 68.00` or `JPY 1,200`. The format is the same in every language, as on nodrop's
- * cashier page.
+ * Formats an amount, for example `CNY 68.00` or `JPY 1,200`. All languages have the same format, as on nodrop's cashier
+ * page.
  */
 export function money(amount: number, currency: string): string {
   const format = new Intl.NumberFormat('en', { style: 'currency', currency, currencyDisplay: 'code' });

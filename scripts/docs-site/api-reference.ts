@@ -68,8 +68,8 @@ export interface ReferencePage {
 const slugOf = (name: string) => name.toLowerCase().replaceAll(/[^a-z0-9]+/g, '-');
 const nameOf = ({ $ref = '' }: Schema) => $ref.slice($ref.lastIndexOf('/') + 1);
 /**
- * True for a problem schema that belongs to a single call. It differs from `Problem` only in its codes, which a table
- * lists.
+ * True for the schema of one call's problems. It differs from `Problem` only in its codes. A table of the page lists
+ * these codes.
  */
 const isProblem = (name: string) => /Problem(Code)?$/.test(name);
 const isKnownSet = (name: string) => name.startsWith('Known');
@@ -298,7 +298,8 @@ class Reference {
     }
     if (schema.anyOf !== undefined) {
       const isOpen = schema.anyOf.some(({ $ref }) => $ref !== undefined && isKnownSet(nameOf({ $ref })));
-      // In an open set, the alternative "any string" is shown as "(open)".
+      // A field with known values that may get further values also allows any string. The reference shows this as
+      // "(open)".
       const parts = schema.anyOf.filter(({ type }) => !(isOpen && type === 'string'));
       const types = [...new Set(parts.map((part) => this.#type(part)))].join(' or ');
       return isOpen ? `${types} (open)` : types;

@@ -46,7 +46,7 @@ const OTHER_PAGES: Readonly<Record<string, string>> = {
   'examples/shop/README.md': 'examples/shop.md',
 };
 
-/** The groups of the sidebar in their order. A name that ends with a slash stands for all pages of that folder. */
+/** The groups of the sidebar in their order. A name that ends with a slash adds all pages of that folder. */
 const GROUPS: readonly (readonly [string, readonly string[]])[] = [
   ['Start', ['docs/quickstarts/', 'docs/first-integration.md', 'docs/sandbox.md', 'README.md']],
   [
@@ -69,14 +69,14 @@ const GROUPS: readonly (readonly [string, readonly string[]])[] = [
   ['Understand', ['docs/architecture.md', 'docs/ledger.md', 'docs/decisions/']],
   ['Contribute', ['CONTRIBUTING.md', 'docs/contributing/', 'SECURITY.md', 'CHANGELOG.md']],
 ];
-/** The name of the last group. It has all pages in docs that no other group names. */
+/** The group to which all other pages in docs are added. */
 const REST = 'Integrate';
 /** Folders with too many pages for the sidebar: only their index page is listed. */
 const INDEX_ONLY = ['docs/decisions/'];
 
 /**
- * The hero of the site's first page, which is shown above the text of docs/README.md. The hero is here and not in the
- * front matter of that file, because code hosts show front matter.
+ * The banner of the site's first page. It is shown above the text of docs/README.md. It is not in the front matter of
+ * that file, because code hosts such as GitHub show front matter.
  */
 const HOME = {
   layout: 'home',
@@ -136,7 +136,7 @@ export function collectSite(root: string): Site {
   const files = new Map<string, string>();
   const dead: string[] = [];
 
-  /** @returns the site's address of a repository file. Adds a page for a file that is not a Markdown page. */
+  /** @returns the site's address of a repository file. Adds a page for a source file or a folder that has no page. */
   function addressOf(path: string): string | undefined {
     if (written.includes(path)) return linkTo(siteFileOf(path));
     const target = join(root, path);
@@ -155,7 +155,8 @@ export function collectSite(root: string): Site {
 
   function addSource(path: string): string {
     const file = `source/${path}.md`;
-    // Only examples are highlighted. To highlight all sources would take longer than to build all other pages.
+    // Only examples get syntax highlighting, because highlighting all sources would take longer than the rest of the
+    // build.
     const language = path.startsWith('examples/') ? LANGUAGES[extname(path)] : undefined;
     const code = fenced(language ?? 'text', read(path));
     pages.set(file, {
@@ -216,7 +217,7 @@ export function collectSite(root: string): Site {
   for (const path of written) {
     const text = rewritten(path);
     const isHome = siteFileOf(path) === 'index.md';
-    // The page's title is left out, because the hero already shows it.
+    // The page's title is left out, because the banner (`HOME`) shows the name.
     const markdown = isHome ? `---\n${JSON.stringify(HOME)}\n---\n${text.replace(/^# .+$/m, '')}` : text;
     pages.set(siteFileOf(path), { file: siteFileOf(path), title: titleOf(text), markdown });
   }

@@ -120,7 +120,8 @@ const KEYS_ASKED_FOR = 9;
 /**
  * Checks that the channel is not processing the refund. During processing, a second request under another number could
  * refund the money twice.
- * @throws Error when the channel is processing the refund, or does not answer
+ * @throws Error when a refund may still be made (processing, needs a person, or must be requested again), or when the
+ *   channel does not answer or is not configured
  */
 export async function requireDecided(
   db: LedgerClient,

@@ -18,8 +18,8 @@ export interface ForwardDeps {
 }
 
 /**
- * The argument of the signal that forwards a callback to a workflow. The workflow does not use the amounts in this
- * argument. It settles from the ledger's row.
+ * The argument of the signal that forwards a callback to a workflow. The workflow does not settle with the amounts in
+ * this argument. It uses the amounts in the ledger's row.
  */
 export function noticeOf(callbackId: string, answer: ChannelAnswer): CallbackNotice {
   if (answer.state !== 'paid' && answer.state !== 'refunded') return { callbackId, state: answer.state };

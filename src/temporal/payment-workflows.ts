@@ -54,8 +54,8 @@ export async function confirmedWithin<T>(
 }
 
 /**
- * The part of the deadline that is reserved for an unconfirmed start. In this part, the method checks whether the
- * workflow runs.
+ * The last part of the deadline of a start. If Temporal has not confirmed the start by then, the method checks in this
+ * time whether the workflow runs.
  */
 const IS_RUNNING_MS = 1_000;
 
@@ -69,7 +69,7 @@ type PaymentWorkflow = (input: PaymentInput) => Promise<void>;
 /**
  * Starts, signals and updates the workflows of payments. If the workflow of a payment does not run, each method starts
  * it with input from the payment's row, so that no message is lost. Every method has a deadline in ms. Without a
- * deadline, the SDK would wait 21 s for a server that does not answer, and forever if no worker runs.
+ * deadline, the SDK would wait 21 s if the Temporal server does not answer, and forever if no worker runs.
  */
 export class PaymentWorkflows {
   readonly #client: Client;
@@ -126,14 +126,15 @@ export class PaymentWorkflows {
         }),
       );
     } catch (error) {
-      // Temporal may have started the workflow, although Temporal's answer was lost.
+      // If only Temporal's answer was lost, Temporal has started the workflow.
       if (!(await this.#isRunning(payment))) throw error;
     }
   }
 
   /**
-   * Renews the expired next action of a payment in status `paying`. If the renewal fails or takes too long, the expired
-   * action stays. If the payment is in status `created`, the method waits until the payment leaves that status.
+   * If the payment is in status `created`, waits until it leaves this status. If the payment is in status `paying` and
+   * its next action has expired, renews the next action. If the renewal fails or takes too long, the expired action
+   * stays.
    * @returns true when the workflow has completed the update; false when the workflow runs but has not completed the
    * update in time
    * @throws TemporalUnavailable when the start was not confirmed.
@@ -156,7 +157,7 @@ export class PaymentWorkflows {
 
   /**
    * Makes the payment's workflow query the channel once, now.
-   * @returns true when the channel's answer is in the ledger; false when the channel gave no readable answer.
+   * @returns true when the channel's answer is in the ledger; false when the workflow recorded no answer.
    * @throws TemporalUnavailable
    */
   async askChannel(payment: Payment, deadlineMs: number): Promise<boolean> {

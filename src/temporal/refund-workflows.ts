@@ -27,8 +27,8 @@ export class RefundWorkflows {
   }
 
   /**
-   * Starts the workflow of a refund. If the workflow already runs and waits because its row was lost, it reads the row
-   * again. For any other running workflow, the call has no effect.
+   * Starts the workflow of a refund. If the workflow already runs and waits because its row was lost, the call makes it
+   * read the row again. If it runs normally, the call has no effect.
    * @throws TemporalUnavailable
    */
   async start(refund: RefundSnapshot, deadlineMs: number): Promise<void> {

@@ -4,14 +4,14 @@ import { isRedeliveryDue } from '../ledger/redelivery.ts';
 import type { DeliveryWorkflows } from './delivery-workflows.ts';
 
 /**
- * The deadline for the start of deliveries. It is half of the timeout of the order update's first attempt
- * (ORDER_UPDATE_AT_ONCE), so that this attempt can still return in time.
+ * The deadline for the start of deliveries. The first attempt of the order update has a timeout (ORDER_UPDATE_AT_ONCE).
+ * This deadline is half of that timeout, so that the attempt can still return in time.
  */
 const START_DEADLINE_MS = 1_000;
 
 /**
  * Starts the deliveries of the events that were just recorded for the payment and its order. Never throws, because the
- * sweep starts the deliveries that this function could not start.
+ * sweep starts all deliveries that this function failed to start.
  */
 export async function startDeliveries(
   { db, deliveryWorkflows }: { db: LedgerClient; deliveryWorkflows: Pick<DeliveryWorkflows, 'start'> },
@@ -41,6 +41,6 @@ export async function startDueRedelivery(
     if (await isRedeliveryDue(db, merchantId, now))
       await deliveryWorkflows.redeliverWaiting(merchantId, START_DEADLINE_MS);
   } catch {
-    // The ledger contains the redelivery that is due, so the sweep starts it later.
+    // The ledger still shows that a redelivery is due, so the sweep starts it later.
   }
 }

@@ -21,8 +21,8 @@ export interface SweepStatus {
 }
 
 /**
- * The sweep is overdue if no sweep completed in this time. A sweep starts every minute and takes at most two minutes,
- * so several sweeps were then missed.
+ * The sweep is overdue if no sweep has completed for this time. A sweep starts every minute and takes at most two
+ * minutes, so after this time several sweeps have failed to complete.
  */
 const OVERDUE_AFTER_MS = 5 * 60_000;
 

@@ -11,8 +11,8 @@ import { confirmedWithin } from './payment-workflows.ts';
 export type WorkflowState = 'running' | 'busy' | 'stuck' | 'gone';
 
 /**
- * If a workflow task still fails after this number of attempts, the cause is a bug or a worker of another release. The
- * server resets the number at each signal, so a low number does not rule out these causes.
+ * If a workflow task still fails after this number of attempts, the cause is a bug or a worker of another release. Each
+ * signal resets the number of attempts, so a workflow with a low number may have the same problem.
  */
 const STUCK_ABOVE_ATTEMPT = 5;
 

@@ -11,7 +11,7 @@ const { groups, base } = JSON.parse(readFileSync(join(work, 'site.json'), 'utf8'
   base: string;
 };
 
-/** Makes the same anchor names as code hosts, so that a link works on a code host and on this site. */
+/** Generates the same heading anchors as code hosts such as GitHub, so that a link works there and on this site. */
 const slugify = (heading: string) =>
   heading
     .toLowerCase()

@@ -8,7 +8,7 @@ export default {
   extends: DefaultTheme,
   setup() {
     const { page } = useData();
-    // Sets the language of the page. This runs after VitePress has set the language of the whole site.
+    // Sets the language of the page, and overwrites the language of the whole site, which VitePress sets first.
     onMounted(() => {
       watchEffect(() => {
         document.documentElement.lang = languageOf(page.value.relativePath);
