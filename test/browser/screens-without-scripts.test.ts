@@ -7,7 +7,7 @@ import { CHROMIUM, expectAccessible, keep, openTab, shows } from './support.ts';
 /** Tests the cashier page without something that it needs: a connection, a payment, its own scripts, or JavaScript. */
 
 describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
-  test('says that there is no connection, and that a switch of the channel has failed', async () => {
+  test('shows that there is no connection, and that a switch of the channel has failed', async () => {
     const made = await pay(api, key);
     for (const look of LOOKS) {
       const { page, close } = await openWith(look);
@@ -103,7 +103,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       },
     );
 
-    test("if the scripts ran earlier in the payer's tab, a reload without them shows the payment and its present state", async () => {
+    test("if the scripts ran earlier in the payer's tab, a reload without the scripts still shows the payment and its current state", async () => {
       const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
       const { page, context } = await openWith(LOOKS[0]);
       await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}&lang=zh`);
@@ -118,7 +118,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       await context.close();
     });
 
-    test('a browser that lacks only newer DOM functions runs the scripts', async () => {
+    test('the scripts run in a browser that lacks only newer DOM functions', async () => {
       const made = await pay(api, key);
       const { page, close } = await openWith(LOOKS[0]);
       await page.addInitScript('delete Element.prototype.replaceChildren');
