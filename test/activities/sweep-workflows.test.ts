@@ -219,11 +219,14 @@ describe('workflows that are stuck', () => {
     ['channel_undecided', 'channel_undecided'],
     ['disputed', 'disputed'],
     ['order_update_failing', 'order_update_failing'],
-  ])('if the workflow of a payment with the attention %s becomes stuck, the attention of the payment is then %s', async (before, after) => {
-    const shown = { attention: before, attentionSince: ago(HOUR), attentionDetail: 'x' };
-    const [id = ''] = await newPayments(1, { ...shown, expiresAt: ago(HOUR) });
-    stuck(`payment/${id}`);
-    await sweep.sweepPayments();
-    expect((await payment(id)).attention).toBe(after);
-  });
+  ])(
+    'if the workflow of a payment with the attention %s becomes stuck, the attention of the payment is then %s',
+    async (before, after) => {
+      const shown = { attention: before, attentionSince: ago(HOUR), attentionDetail: 'x' };
+      const [id = ''] = await newPayments(1, { ...shown, expiresAt: ago(HOUR) });
+      stuck(`payment/${id}`);
+      await sweep.sweepPayments();
+      expect((await payment(id)).attention).toBe(after);
+    },
+  );
 });

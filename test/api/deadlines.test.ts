@@ -9,7 +9,7 @@ test('these timeouts increase: signalling, answering a request, aborting a reque
   expect(inOrder).toEqual([...new Set(inOrder)].sort((one, other) => one - other));
 });
 
-test("the steps of a request time out before the request must be answered", () => {
+test('the steps of a request time out before the request must be answered', () => {
   const { ANSWER_WITHIN_MS, NEXT_ACTION_AT_LEAST_MS, SIGNAL_OTHERS_WITHIN_MS } = deadlines;
   const { TRADE_ASKED_WITHIN_MS, SIGNAL_WITHIN_MS } = deadlines;
   expect(NEXT_ACTION_AT_LEAST_MS).toBeLessThan(ANSWER_WITHIN_MS);

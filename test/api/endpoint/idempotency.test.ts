@@ -112,7 +112,7 @@ test('an Idempotency-Key that is used again with another body or route is refuse
   expect(await api.db.payment.count()).toBe(before);
 });
 
-test("if the fields of the first request were not stored, another body with the same key is refused without naming the fields that differ", async () => {
+test('if the fields of the first request were not stored, another body with the same key is refused without naming the fields that differ', async () => {
   const [id, body] = [randomUUID(), newPayment()];
   await pay(body, id);
   await api.db.idempotencyKey.updateMany({ where: { key: id }, data: { requestFields: {} } });

@@ -182,13 +182,16 @@ describe('the refusal of a large body', () => {
   test.each([
     ['with a length', [`Content-Length: ${BODY_LIMIT + BLOCK.length}`], BLOCK],
     ['without a length', [CHUNKED], chunked(BLOCK)],
-  ])('reaches a client that sends the whole body, %s, before it reads the answer', async (_name, head, chunk) => {
-    const { answer } = await flood(api.url, {
-      head: ['POST /callbacks/simulator HTTP/1.1', ...head],
-      ...{ chunk, times: BODY_LIMIT / BLOCK.length + 1, sendsFirst: true },
-    });
-    expect(problemIn(answer).code).toBe('payload_too_large');
-  });
+  ])(
+    'reaches a client that sends the whole body, %s, before it reads the answer',
+    async (_name, head, chunk) => {
+      const { answer } = await flood(api.url, {
+        head: ['POST /callbacks/simulator HTTP/1.1', ...head],
+        ...{ chunk, times: BODY_LIMIT / BLOCK.length + 1, sendsFirst: true },
+      });
+      expect(problemIn(answer).code).toBe('payload_too_large');
+    },
+  );
 
   test('can be read by a page of another origin if the route allows such pages', async () => {
     const answer = await api.call('/v1/payments/pay_1/switch', { raw: new Uint8Array(BODY_LIMIT + 1) });

@@ -109,7 +109,7 @@ describe('adopting a trade', () => {
     }
   });
 
-  test("if two accounts can query the same trade, its money pays only one order, and a second adoption of the paid trade is refused with 409", async () => {
+  test('if two accounts can query the same trade, its money pays only one order, and a second adoption of the paid trade is refused with 409', async () => {
     const stranger = await newKey(api.db);
     const [before, after] = [await trade(), await trade()];
     // The reference alone proves nothing, because another account may have a trade with the same reference.

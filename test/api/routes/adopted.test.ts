@@ -37,7 +37,7 @@ describe('adopting a trade that has already been paid, refunded or closed', () =
     expect((await api.call(`/v1/orders/${json.orderId}`, { key })).json.status).toBe('unpaid');
   });
 
-  test("gives the payment the status that matches the trade if the trade is closed, declined or still processing", async () => {
+  test('gives the payment the status that matches the trade if the trade is closed, declined or still processing', async () => {
     const [closed, declined, deciding] = [await trade(), await trade(), await trade()];
     await own.closeTrade(ACCOUNT, tradeNamed(closed));
     await wallet.pay(declined, 'declined');

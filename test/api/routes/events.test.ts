@@ -59,7 +59,7 @@ describe('the feed', () => {
     expect(JSON.stringify(json)).not.toContain(payment.clientToken);
   });
 
-  test("returns every event once, oldest first, and continues after the cursor that a reader sends", async () => {
+  test('returns every event once, oldest first, and continues after the cursor that a reader sends', async () => {
     const payment = await pay(api, key);
     const ids: string[] = [];
     for (let version = 1; version <= 7; version++) ids.push((await record(payment, version)).id);
@@ -264,7 +264,7 @@ describe('the feed', () => {
       expect(await asked).toMatchObject(refused);
     });
 
-    test("a cursor of an older version, which has no event id, is refused only if it is beyond the newest event", async () => {
+    test('a cursor of an older version, which has no event id, is refused only if it is beyond the newest event', async () => {
       const { payment, ids, kept } = await history(3);
       const seq = await feedPositionOf(ids[2] ?? '');
       const older = (at: bigint) => Buffer.from(`events/${at}`).toString('base64url');

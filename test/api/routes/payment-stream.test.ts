@@ -294,7 +294,7 @@ describe("a payment's stream", () => {
   });
 });
 
-test("only GET opens a stream, a preflight allows the headers that a reader sends, and POST is refused", async () => {
+test('only GET opens a stream, a preflight allows the headers that a reader sends, and POST is refused', async () => {
   const made = await pay(api, key);
   const path = `/v1/payments/${made.id}/events`;
   const head = await api.call(path, { method: 'HEAD', key });

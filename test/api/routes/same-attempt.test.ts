@@ -255,7 +255,7 @@ describe('a repeated request with other fields', () => {
     expect(await written()).toBe(entries + 1);
   });
 
-  test("ignores expiresInSeconds, and its answer shows the expiry of the existing attempt", async () => {
+  test('ignores expiresInSeconds, and its answer shows the expiry of the existing attempt', async () => {
     const { body, made } = await attempt({ expiresInSeconds: 600 });
     const again = await post({ ...body, expiresInSeconds: 60 });
     expect([again.status, again.json.expiresAt]).toEqual([200, made.expiresAt]);

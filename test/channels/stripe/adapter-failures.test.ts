@@ -136,13 +136,10 @@ describe('accounts', () => {
   test.each([
     [400, 'is 7 min ahead of the channel'],
     [-400, 'is 7 min behind the channel'],
-  ])(
-    "checkAccount reports a clock that differs by %i s from the channel's clock",
-    async (seconds, words) => {
-      vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + seconds * 1000 });
-      expect((await errorOf(adapter.checkAccount(ACCOUNT))).message).toContain(words);
-    },
-  );
+  ])("checkAccount reports a clock that differs by %i s from the channel's clock", async (seconds, words) => {
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + seconds * 1000 });
+    expect((await errorOf(adapter.checkAccount(ACCOUNT))).message).toContain(words);
+  });
 
   test.each([
     ['sk_test_1', 'test'],

@@ -274,7 +274,7 @@ describe('events', () => {
     expect(await refusalOf(signed(body))).toBe('malformed');
   });
 
-  test("peekOutTradeNo returns the number of nodrop from an unverified event only if the number is valid", () => {
+  test('peekOutTradeNo returns the number of nodrop from an unverified event only if the number is valid', () => {
     const peek = (body: string) => adapter.peekOutTradeNo(Buffer.from(body));
     expect(peek(text('checkout.session.completed', session))).toBe('pay_1');
     for (const body of [

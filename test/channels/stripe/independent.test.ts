@@ -175,23 +175,26 @@ describe.skipIf(stripeMock === undefined)('stripe-mock', () => {
     total: 1050,
   };
 
-  test.each(['checkout', 'payment_intent'])('stripe-mock accepts every request that the adapter sends for the method %s', async (method) => {
-    const trade = known(method);
-    const calls: (() => Promise<unknown>)[] = [
-      () => adapter.createTrade(ACCOUNT, newTrade({ method })),
-      () => adapter.createTrade(ACCOUNT, trade),
-      () => adapter.queryTrade(ACCOUNT, trade),
-      () => adapter.refundTrade(ACCOUNT, trade, refund),
-      () => adapter.queryRefund(ACCOUNT, trade, { ...refund, channelRefundId: 're_1' }),
-    ];
-    for (const call of calls) {
-      const error = await errorOf(call());
-      // The server accepts the request, and answers with a sample.
-      expect(error).toMatchObject({ kind: 'garbage' });
-      expect(error.message).toMatch(/^stripe answered (with|200) /);
-    }
-    expect(await adapter.findTrade?.(ACCOUNT, trade)).toBe('absent');
-  });
+  test.each(['checkout', 'payment_intent'])(
+    'stripe-mock accepts every request that the adapter sends for the method %s',
+    async (method) => {
+      const trade = known(method);
+      const calls: (() => Promise<unknown>)[] = [
+        () => adapter.createTrade(ACCOUNT, newTrade({ method })),
+        () => adapter.createTrade(ACCOUNT, trade),
+        () => adapter.queryTrade(ACCOUNT, trade),
+        () => adapter.refundTrade(ACCOUNT, trade, refund),
+        () => adapter.queryRefund(ACCOUNT, trade, { ...refund, channelRefundId: 're_1' }),
+      ];
+      for (const call of calls) {
+        const error = await errorOf(call());
+        // The server accepts the request, and answers with a sample.
+        expect(error).toMatchObject({ kind: 'garbage' });
+        expect(error.message).toMatch(/^stripe answered (with|200) /);
+      }
+      expect(await adapter.findTrade?.(ACCOUNT, trade)).toBe('absent');
+    },
+  );
 
   test('stripe-mock accepts the requests of closing a trade and checking an account', async () => {
     for (const method of ['checkout', 'payment_intent']) {
