@@ -49,7 +49,7 @@ test('the trade is created if nodrop reads the row of the payment just before th
   expect(await create(EXPIRES_IN_MS - 1)).toMatchObject({ requests: 1, status: 'paying' });
 });
 
-test('if the payment expires while its row is read, no trade is created and the outcome is unknown', async () => {
+test('if the payment expires while nodrop reads its row, nodrop requests no trade, and the activity fails with a retryable error', async () => {
   const { requests, outcome, status } = await create(EXPIRES_IN_MS);
   expect(requests).toBe(0);
   expect(outcome).toMatchObject({ error: { name: 'ApplicationFailure', nonRetryable: false } });

@@ -45,7 +45,7 @@ test("if a channel refuses a request temporarily, nodrop retries the request, an
   });
 });
 
-test('if the order service has not acknowledged an event, the failure contains its last answer and the wait until the next attempt', () => {
+test('if the order service has not acknowledged an event, the failure contains the last answer and the wait until the next attempt', () => {
   expect(orderServiceDidNotAgree('It answered 503.', 5_000)).toMatchObject({
     message: 'The order service has not agreed: It answered 503. The next attempt follows on schedule.',
     type: 'NotAgreed',

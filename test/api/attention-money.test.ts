@@ -223,7 +223,7 @@ describe('the attention refund_failing', () => {
     await expectOver(id);
   });
 
-  test('is not raised while a refund is in process for days, but is raised after a week', async () => {
+  test('is not raised for a refund in process until a week has passed', async () => {
     const { id } = await pay(api, key);
     await paid(id);
     const { id: refundId } = await refund(id, 500);
@@ -256,7 +256,7 @@ describe('the attention refund_failing', () => {
     await expectShown(id, 'refund_failing', at(3700), `since ${at(100).toISOString()}`);
   });
 
-  test('is not raised if the channel refuses a requested refund, because its requester must act', async () => {
+  test('is not raised if the channel refuses a requested refund, because the requester must act', async () => {
     const { id } = await pay(api, key);
     await paid(id);
     const { id: refundId } = await refund(id, 500);
@@ -331,7 +331,7 @@ describe('the attention refund_failing', () => {
 });
 
 describe('the attention refund_reversed', () => {
-  test('is raised if a refund is returned, and cleared when all of the money is refunded again', async () => {
+  test('is raised if a refund fails after it had succeeded, and cleared when all of the money is refunded again', async () => {
     const { id } = await pay(api, key);
     await paid(id);
     const { id: refundId } = await refund(id, 500);

@@ -59,7 +59,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test('uses the keyboard alone', async () => {
+  test('chooses a language and pays with the keyboard alone', async () => {
     const made = await pay();
     const { page, context } = await openCashier(made, DESKTOP);
     await shows(page, 'pay');

@@ -243,7 +243,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     await close();
   });
 
-  test('if the payer opens the wallet with the context menu or the middle mouse button, the page reacts as to a click', async () => {
+  test('if the payer opens the wallet with the context menu or the middle mouse button, the page behaves as after a click', async () => {
     const made = await pay(api, key);
     for (const button of ['middle', 'right'] as const) {
       const { page, close } = await openWith(LOOKS[1]);

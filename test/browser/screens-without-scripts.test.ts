@@ -130,7 +130,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       await close();
     });
 
-    test('if the scripts run, no text appears twice', async () => {
+    test('if the scripts run, the texts for browsers without scripts are removed', async () => {
       const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
       const { page, close } = await openWith(LOOKS[0]);
       await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}`, { waitUntil: 'load' });
@@ -159,7 +159,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       await close();
     }
 
-    test('shows the amount, leads to the channel, and shows the code as an image', async () => {
+    test('shows the amount, links to the channel, and shows the code as an image', async () => {
       const order = { id: newOrderId(), amount: 1990, currency: 'CNY', subject: 'Coffee' };
       const made = await pay(api, key, { order, returnUrl: 'https://shop.example/thanks' });
       for (const look of LOOKS) {
@@ -190,7 +190,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       }
     });
 
-    test('reloads itself, says how the payment ended, and leads back to the shop', async () => {
+    test('reloads itself, shows how the payment ended, and links back to the shop', async () => {
       const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
       const { page, close } = await openWith({ ...LOOKS[0], ...WITHOUT } as never);
       const url = `${api.url}/checkout/${made.id}?token=${made.clientToken}&returned=1`;

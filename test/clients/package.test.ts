@@ -55,7 +55,7 @@ const WITHOUT_REQUIRE_OF_MODULES = process.allowedNodeEnvironmentFlags.has('--ex
 test.each([
   ['import', 'pay.mjs', ''],
   ['require', 'pay.cjs', 'cjs/'],
-])('a program that uses %s takes a payment', async (_, program, place) => {
+])('a program that loads the package with %s creates and reads a payment', async (_, program, place) => {
   cpSync(join(programs, program), join(folder, program));
   const said = await run(process.execPath, [...WITHOUT_REQUIRE_OF_MODULES, program, api.url, key]);
   const installed = join(folder, 'node_modules/@nodrop/client', place);

@@ -72,7 +72,7 @@ test('the migration program ends without waiting if the password of the database
   expect(said.err).toMatch(/^The database does not answer \(password authentication failed[^\n]+\n$/);
 });
 
-test('the migration program fails if NODROP_SECRET is not the secret of the database, and the deployment then stops early', async () => {
+test('the migration program fails if NODROP_SECRET is not the secret of the database, which stops a deployment before it replaces processes', async () => {
   const database = await emptyDatabase();
   undo.push(() => database.drop());
   expect(await migrate(database.url).ended).toBe(0);

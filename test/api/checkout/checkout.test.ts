@@ -250,7 +250,7 @@ describe('the cashier page', () => {
   });
 
   test.each(['checkout', 'return'])(
-    'the answer to a broken link under /%s is a page whose style sheet and icon load',
+    'a broken link under /%s is answered with a page whose style sheet and icon can be loaded',
     async (path) => {
       const { id } = await pay(api, key);
       for (const query of [`token=${'x'.repeat(3_000)}`, 'token=ct_a&token=ct_b', 'token=%00', 'token']) {

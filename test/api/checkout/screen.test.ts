@@ -46,7 +46,7 @@ describe('the screen', () => {
           );
   });
 
-  test('an attempt without money is shown as "unpaid" only if no other attempt of its order can have been paid', async () => {
+  test('an attempt without money is shown as "unpaid" only if no other attempt of its order may have been paid', async () => {
     const seen: Record<string, string[]> = {};
     for (const orderState of ['open', 'undecided', 'paid', 'over', 'a new one', undefined]) {
       const screens = new Set<string>();

@@ -22,7 +22,7 @@ import {
 // no definite result, or was sent to a process that died during the request.
 
 describe('reasons to store no result for an Idempotency-Key', () => {
-  test('the order exists with other content, because the order can be changed', async () => {
+  test('the order exists with other content, and may still be changed', async () => {
     const id = randomUUID();
     const order = { ...newPayment().order, subject: 'Two tickets' };
     const body = newPayment({ order });

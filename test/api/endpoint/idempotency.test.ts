@@ -195,7 +195,7 @@ describe('the Idempotency-Key of a channel switch', () => {
   });
 });
 
-test('the same Idempotency-Key is independent for two merchants, but shared by all API keys of one merchant', async () => {
+test('each merchant has its own Idempotency-Keys, and all API keys of one merchant share them', async () => {
   const [id, body] = [randomUUID(), newPayment()];
   const mine = await pay(body, id);
   const stranger = await newKey(api.db);

@@ -273,7 +273,7 @@ test('the OpenAPI document states no default of a request field, and marks a fie
   for (const { required } of [NewPayment, NewOrder]) expect(required).not.toContain('metadata');
 });
 
-test('every route that reads a body declares the refusal of an unknown content encoding', async () => {
+test('every route that reads a body documents the refusal of an unknown content encoding', async () => {
   for (const { path, method, body } of endpoints) {
     if (body === undefined) continue;
     const { responses } = document.paths[path][method];

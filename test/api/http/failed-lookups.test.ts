@@ -189,7 +189,7 @@ test('all addresses together have a limit of failed lookups, and beyond that lim
   expect(await good).toBe('key/good');
 });
 
-test('however often a name that does not exist is sent, it is looked up and counted as failed only once a minute', async () => {
+test('a name that does not exist is looked up and counted as failed only once a minute, however often it is sent', async () => {
   const { resultOf, exhaust, single, combined } = setUp();
   for (const _ of numbers(3 * MISSES_A_MINUTE)) expect(await resultOf('key/revoked')).toBeNull();
   expect(single).toEqual(['key/revoked']);

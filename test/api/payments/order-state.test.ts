@@ -191,7 +191,7 @@ describe('an order whose result is known', () => {
     }
   });
 
-  test('if nothing was paid, the order is shown as open while it can be paid, and as over afterwards', async () => {
+  test('if nothing was paid, the order state is "open" while the order can be paid, and "over" afterwards', async () => {
     const id = newOrderId();
     const a = await pay(api, key, { order: { id, amount: 1050, currency: 'CNY', expiresInSeconds: 600 } });
     await decline(a.id);

@@ -183,7 +183,7 @@ describe('adopting a trade', () => {
     expect(api.workflows.calls).toEqual([]);
   });
 
-  test('a repeated adoption with another amount of its order is refused with 409', async () => {
+  test('a repeated adoption is refused with 409 if its order has another amount than before', async () => {
     const body = adopting(await trade());
     expect((await post(body)).status).toBe(201);
     const refused = await post({ ...body, order: { ...body.order, amount: 1051 } });

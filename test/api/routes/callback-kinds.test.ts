@@ -252,7 +252,7 @@ describe('a dispute', () => {
   });
 
   test.each(['paying', 'closed'])(
-    'raises an attention if the payment has the status %s, and makes nodrop query the channel',
+    'raises an attention and makes nodrop query the channel, even if the payment has the status %s',
     async (status) => {
       const { id } = await newPayment();
       if (status === 'closed')

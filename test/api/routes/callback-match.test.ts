@@ -116,7 +116,7 @@ describe("a callback that names only the channel's own id of the trade", () => {
   });
 });
 
-describe("a callback that names only the channel's id of the payer's payment", () => {
+describe("a callback that names only the channel's payment id", () => {
   const dispute = { id: 'dp_paid', amount: 1050, currency: 'CNY', state: 'open' } as const;
   const disputed = (channelPaymentId: string): VerifiedCallback => ({
     ...{ kind: 'dispute', notificationId: ofId(), dispute },

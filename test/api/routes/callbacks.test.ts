@@ -210,7 +210,7 @@ describe('a callback', () => {
     expect(api.workflows.calls).toEqual([{ name: 'hint', paymentId: id, args: [false, 2000] }]);
   });
 
-  test('schedules no query if it is forged and names a payment that is paid, unknown or of another account', async () => {
+  test('that is forged schedules no query if it names a paid payment, an unknown payment or a payment of another account', async () => {
     const { id } = await pay(api, key);
     await send(simulatorCallback(id));
     await settlePayment(api.db, id, new Date());

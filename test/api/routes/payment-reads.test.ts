@@ -91,7 +91,7 @@ describe('reading payments', () => {
 });
 
 describe('a request to query the channel immediately', () => {
-  test("returns the payment after the channel's answer", async () => {
+  test("returns the payment with the channel's new answer", async () => {
     const made = await pay(api, key);
     api.workflows.onAskChannel = async ({ id }) => {
       await recordAnswer(api.db, id, { state: 'closed' }, 'query', new Date());

@@ -140,7 +140,7 @@ describe("an operator's decision to accept the money", () => {
       expect(text).toContain('an operator accepted CNY 5.00');
     });
 
-    test('is refused with 409, and the order is not paid, if all of the money was refunded at the channel', async () => {
+    test('is refused with 409, and the order stays unpaid, if all of the money was refunded at the channel', async () => {
       const { id, orderId } = await inReview();
       api.workflows.onAskChannel = async () => {
         await recordAnswer(

@@ -112,7 +112,7 @@ test('the number of verified callbacks is never limited, even if many forged cal
   expect(await api.db.callback.count({ where: { paymentId: id } })).toBe(300);
 });
 
-test('at most a thousand unverified callbacks per minute are stored, counted over all addresses and all processes', async () => {
+test('at most a thousand unverified callbacks per minute are stored in total, from all addresses and by all processes', async () => {
   const now = new Date(clock);
   const callback = unverifiedCallback(Buffer.from('{}'), 'forged', now);
   const sender = (address: string, count: number, of = accountId) => ({

@@ -204,7 +204,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       expect(await double.tell('books', named(trade))).toMatchObject({ refunded: '10.50' });
     });
 
-    test('if another refund that nodrop does not know may have used up the money, a requested refund is in process instead of rejected', async () => {
+    test('if a trade is refunded in full, but not by known refunds, a requested refund is reported as in process', async () => {
       const trade = await paid(adapter, account);
       await adapter.refundTrade(account, trade, refundOf({ amount: 350 }));
       // The double makes a refund under a number that the adapter does not know. So the adapter cannot find this refund

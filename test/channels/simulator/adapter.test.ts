@@ -18,7 +18,7 @@ afterEach(() => {
 });
 
 describe('trades', () => {
-  test('a trade is unknown, then unpaid, then paid with the amount, the transaction and the time', async () => {
+  test('a trade is first unknown, then unpaid, and then paid with its amount, transaction and time', async () => {
     const { adapter, pay, url } = await start();
     const trade = newTrade();
     expect(await adapter.queryTrade(ACCOUNT, tradeNamed(trade.outTradeNo))).toEqual({

@@ -9,7 +9,7 @@ import { ACCOUNT, accountOf, CREDENTIALS, created, errorOf, newTrade } from './s
  */
 
 describe.each(METHODS)('trades by %s', (method) => {
-  test('a trade is unpaid, then paid with the amount, the payment and the time', async () => {
+  test('a trade is first unpaid, and then paid with its amount, payment id and time', async () => {
     const trade = await created(adapter, newTrade({ method }));
     expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'unpaid' });
     const payment = await pay(trade);

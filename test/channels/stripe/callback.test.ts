@@ -185,7 +185,7 @@ describe('events', () => {
     ['40 ISK', 'isk', 40, 1],
     ['155 KWD', 'kwd', 155, 155],
   ])(
-    'the event is accepted if it has an amount of %s, and the amount is rounded',
+    'an event about a refund or dispute of %s is accepted, and its amount is rounded if necessary',
     async (_, currency, amount, ours) => {
       expect(await verify(signed(text('refund.created', { ...refund, currency, amount })))).toMatchObject({
         refund: { answer: { state: 'succeeded', amount: ours } },
