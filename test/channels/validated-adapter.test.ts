@@ -178,7 +178,7 @@ describe('an answer or a callback that cannot be stored', () => {
   });
 });
 
-test('callbacks of every channel in the registry are validated', async () => {
+test('callbacks of both simulator channels in the registry are validated', async () => {
   const { url } = await start();
   const channels = createChannels({ mode: 'test', simulator: { url }, stripe: {} }, { of: async () => [] });
   const data = { outTradeNo: 'p1', state: 'SUCCESS', amount: 1, currency: 'CNY', transactionId: 't' };
