@@ -27,7 +27,7 @@ const anchorsOf = (page: string) =>
       .replaceAll(' ', '-'),
   );
 
-test.each(pages)('the links of %s lead to existing pages and headings', (page) => {
+test.each(pages)('the links in %s lead to existing pages and headings', (page) => {
   const links = [...textOf(page).matchAll(/\]\(<?([^)\s>]+)>?[^)]*\)/g)].map(([, target = '']) => target);
   const broken = links
     .filter((target) => !/^[a-z]+:/.test(target))

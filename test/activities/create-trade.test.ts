@@ -45,18 +45,18 @@ async function create(readAfterMs: number) {
   return { requests, addresses, outcome, status, id };
 }
 
-test('the trade is created if the row of the payment was read before the expiry', async () => {
+test('the trade is created if nodrop reads the row of the payment just before the expiry', async () => {
   expect(await create(EXPIRES_IN_MS - 1)).toMatchObject({ requests: 1, status: 'paying' });
 });
 
-test('if the payment expires while its row is read, no trade is created and the outcome is unknown', async () => {
+test('if the payment expires while nodrop reads its row, nodrop requests no trade, and the activity fails with a retryable error', async () => {
   const { requests, outcome, status } = await create(EXPIRES_IN_MS);
   expect(requests).toBe(0);
   expect(outcome).toMatchObject({ error: { name: 'ApplicationFailure', nonRetryable: false } });
   expect(status).toBe('created');
 });
 
-test('nodrop gives each payment its own callback URL, and a callback to this URL concerns the trade of that payment', async () => {
+test('each payment has its own callback URL, which nodrop passes to the channel when it creates the trade', async () => {
   const { addresses, id } = await create(0);
   const { channelAccountId } = await ledger.db.payment.findUniqueOrThrow({ where: { id } });
   const proof = callbackProof(SECRET, channelAccountId, id);

@@ -63,7 +63,7 @@ const activities = (tell: OrderServiceClient['deliver'], now = async () => new D
 
 const AGREED = { kind: 'agreed', statusCode: 200, durationMs: 1 } as const;
 
-test("if a merchant's order service hangs, it gets a limited number of calls, and events of other merchants are delivered immediately", async () => {
+test("if a merchant's order service hangs, the number of concurrent calls to it is limited, and events of other merchants are delivered immediately", async () => {
   const hung = await newDeliveries('hung', 3 * CALLS_AT_ONCE);
   const [other = ''] = await newDeliveries('other', 1);
   const ends: (() => void)[] = [];
@@ -106,7 +106,7 @@ test("if a merchant's order service hangs, it gets a limited number of calls, an
   expect(await deliverEvent(next)).toMatchObject({ status: 'delivered' });
 });
 
-test('deliveries that failed together are retried at different times, because each wait is extended at random by up to a fifth', async () => {
+test('deliveries that fail at the same time are retried at different times, because each wait is extended by a random part of up to a fifth', async () => {
   const ids = await newDeliveries('jitter', 2);
   const at = Date.now();
   const { deliverEvent } = activities(
@@ -149,7 +149,7 @@ test('a deleted event is not delivered, and its workflow does not retry forever'
   expect(await redeliverEvent('dlv_gone')).toBeNull();
 });
 
-test('a delivery attempt is recorded if the signing secret cannot be read, and is not recorded after an internal error', async () => {
+test('a delivery attempt that fails because the signing secret cannot be read is recorded, and one that fails with an internal error is not', async () => {
   const [first = '', second = ''] = await newDeliveries('ours', 2);
   const { deliverEvent } = activities(async () => {
     throw new Error('host db-7.internal cannot be reached');

@@ -35,7 +35,7 @@ test.each([
   },
 );
 
-test("if a channel refuses a request temporarily, the request is retried, and the failure shows the channel's reason", () => {
+test("if a channel refuses a request temporarily, nodrop retries the request, and the failure contains the channel's reason", () => {
   const error = new ChannelError('not_now', 'BALANCE_TOO_LOW: no money');
   expect(unknownOutcome('simulator', error, 2_000)).toMatchObject({
     message: 'simulator refuses for now: BALANCE_TOO_LOW: no money',
@@ -45,7 +45,7 @@ test("if a channel refuses a request temporarily, the request is retried, and th
   });
 });
 
-test('if the order service has not acknowledged an event, the failure contains its last answer and the wait until the next attempt', () => {
+test('if the order service has not acknowledged an event, the failure contains the last answer and the wait until the next attempt', () => {
   expect(orderServiceDidNotAgree('It answered 503.', 5_000)).toMatchObject({
     message: 'The order service has not agreed: It answered 503. The next attempt follows on schedule.',
     type: 'NotAgreed',
@@ -55,7 +55,7 @@ test('if the order service has not acknowledged an event, the failure contains i
   });
 });
 
-test('a delivery that is not due yet does not count as an error', () => {
+test('a delivery attempt that starts too early ends with a benign failure and is retried at the planned time', () => {
   expect(notDueYet(5_000)).toMatchObject({
     type: 'NotYet',
     nextRetryDelay: 5_000,
@@ -66,7 +66,7 @@ test('a delivery that is not due yet does not count as an error', () => {
 });
 
 test.each([notDueYet(0), notDueYet(-5), orderServiceDidNotAgree('No.', -5)])(
-  'a wait of zero or less becomes 1 ms: %s',
+  'a retry delay of zero or less becomes 1 ms: %s',
   ({ nextRetryDelay }) => {
     expect(nextRetryDelay).toBe(1);
   },

@@ -19,7 +19,7 @@ const account = (merchantId: string) => ({
   credentials: [],
 });
 
-test('if the calls of a merchant hang, they occupy only some of the slots, and another merchant is served', async () => {
+test("if the channel does not answer the calls of one merchant, they occupy only some of the slots, and another merchant's calls still get a slot", async () => {
   let hanging = 0;
   const hang: (() => void)[] = [];
   const simulator = createSimulatorAdapter({
@@ -55,7 +55,7 @@ test('if the calls of a merchant hang, they occupy only some of the slots, and a
   expect(await again).toEqual({ state: 'unpaid' });
 });
 
-test('a call that is refused because its merchant has too many calls is retried after a wait and does not count as an error', () => {
+test('a call that is refused because its merchant has too many calls fails with a benign failure and is retried after a wait', () => {
   const failure = unknownOutcome('simulator', new MerchantBusy(3_000), 5_000);
   expect(failure).toMatchObject({ category: 'BENIGN', nextRetryDelay: 5_000, nonRetryable: false });
   expect(unknownOutcome('simulator', new MerchantBusy(9_000))).toMatchObject({ nextRetryDelay: 9_000 });

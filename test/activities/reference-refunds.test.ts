@@ -29,7 +29,7 @@ describe('a refund of a trade whose reference nodrop has not recorded', () => {
   }
   const refundRow = (id: string) => ledger.db.refund.findUniqueOrThrow({ where: { id } });
 
-  test('looks the trade up once, stores its reference, and uses the reference in every call', async () => {
+  test('nodrop looks the trade up once, stores its reference, and uses the reference in every call', async () => {
     const { id, refund, reference, forget } = await paidUnreferenced(true);
     expect(await act.refund(refund.id)).toMatchObject({ status: 'succeeded' });
     expect((await row(id)).reference).toBe(reference);
@@ -46,7 +46,7 @@ describe('a refund of a trade whose reference nodrop has not recorded', () => {
     }
   });
 
-  test('looks the trade up before a query of a refund that is processing', async () => {
+  test('before nodrop queries a refund that is processing, it looks the trade up', async () => {
     const { id, refund, reference } = await paidUnreferenced(true);
     channel.refunds.set(refund.id, 50);
     await ledger.db.refund.update({
@@ -73,7 +73,7 @@ describe('a refund of a trade whose reference nodrop has not recorded', () => {
     });
   });
 
-  test("if the row of a refund is lost, recovery looks the trade up, and keeps the refund's workflow if no listing contains the trade", async () => {
+  test("if the row of a refund is lost, recovery looks the trade up, and does not end the refund's workflow if no listing contains the trade", async () => {
     const { id, reference } = await paidUnreferenced(true);
     await requireDecided(ledger.db, channel.adapter(rest), await row(id), 're_lost');
     expect(channel.calls).toEqual(['find', ...Array(9).fill(`query refund ${reference}`)]);

@@ -32,7 +32,7 @@ describe('a refusal to create the trade', () => {
     expect(await row(id)).toMatchObject({ status: 'failed' });
   });
 
-  test('does not fail the payment if it arrives late and an earlier attempt has created the trade', async () => {
+  test('a refusal that arrives late does not fail the payment if an earlier attempt has created the trade', async () => {
     const { id } = await longLived();
     const adapter = channel.adapter(rest);
     const slow = {
@@ -52,7 +52,7 @@ describe('a refusal to create the trade', () => {
     expect(await create(id)).toMatchObject({ status: 'created', cancelRequested: true, noAction: true });
   });
 
-  test('if an earlier request with an unknown outcome created the trade, the attempt is closed instead of failing, and no second trade is created', async () => {
+  test('if an earlier request with an unknown outcome created the trade, the payment is closed and does not fail, and no second trade is created', async () => {
     const { id } = await unknownCreate(true);
     channel.ofExisting = REFUSED;
     expect(await act.create(id)).toMatchObject({ status: 'created', cancelRequested: true, noAction: true });
@@ -104,7 +104,7 @@ describe('a refusal to create the trade', () => {
 });
 
 describe('the parameters of a request to create a trade', () => {
-  test('if the expiry is too early for the channel, each request sends a later expiry instead: the time of the first request plus the channel’s shortest lifetime', async () => {
+  test('if the payment expires too early for the channel, every create request sends the same later expiry: the time of the first request plus the channel’s minimum', async () => {
     const [method] = declarationOf('simulator').methods;
     const channel = new ReferenceChannel(declarationOf('simulator'), {
       methods: [

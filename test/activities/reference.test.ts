@@ -21,7 +21,7 @@ import { runActivities } from './support.ts';
  * ends.
  */
 
-test('the reference of the trade is stored together with the next action, and every later call uses it', async () => {
+test('the reference of the trade is stored together with the next action, and every later call uses the reference', async () => {
   const { id } = await longLived();
   await act.create(id);
   const reference = channel.of(id)?.id;
@@ -57,7 +57,7 @@ test('nodrop records a request to create a trade before it sends the request', a
 });
 
 describe('a create request whose answer is lost', () => {
-  test("is repeated as the same request while the channel's idempotency horizon lasts", async () => {
+  test("is repeated with the same parameters until the channel's idempotency horizon has passed", async () => {
     const { id } = await unknownCreate(true);
     clock.now = AT + HORIZON_MS - 120_000;
     await act.create(id);
@@ -67,7 +67,7 @@ describe('a create request whose answer is lost', () => {
     expect((await row(id)).reference).toBe(channel.of(id)?.id);
   });
 
-  test('after the idempotency horizon, nodrop looks the trade up and gets a new next action under the reference of the trade', async () => {
+  test('after the idempotency horizon, nodrop looks the trade up, and requests a new next action for the same trade', async () => {
     const { id } = await unknownCreate(true);
     channel.keysAreForgotten = true;
     clock.now = AT + HORIZON_MS;
@@ -103,7 +103,7 @@ describe('a create request whose answer is lost', () => {
     },
   );
 
-  test('nodrop does not use a trade that already belongs to another payment', async () => {
+  test('nodrop does not use a trade that belongs to another payment', async () => {
     const other = await longLived();
     await act.create(other.id);
     const { id } = await unknownCreate(false);
@@ -117,7 +117,7 @@ describe("a channel that rejects nodrop's credentials", () => {
   const WRONG = new ChannelError('misconfigured', 'The API key is wrong: set another one.');
   const shown = { attention: 'channel_misconfigured', attentionDetail: WRONG.message };
 
-  test('the first rejected request to create a trade raises an attention, the payment does not fail, and the next good answer clears the attention', async () => {
+  test('the first rejected request to create a trade raises an attention but does not fail the payment, and the next accepted request clears the attention', async () => {
     const { id } = await longLived();
     channel.failure = WRONG;
     expect(await act.create(id)).toMatchObject({ error: { type: 'Channel.misconfigured' } });
@@ -135,7 +135,7 @@ describe("a channel that rejects nodrop's credentials", () => {
     ['the query before an end', 'askBeforeEnd'],
     ['a close', 'close'],
   ] as const)(
-    'if the channel rejects the credentials of %s, an attention is raised immediately, and the next good answer clears it',
+    'if the channel rejects the credentials of %s, an attention is raised immediately, and the next valid answer clears the attention',
     async (_, activity) => {
       const { id } = await longLived();
       await act.create(id);
@@ -149,7 +149,7 @@ describe("a channel that rejects nodrop's credentials", () => {
   );
 });
 
-test('if the channel does not accept a close yet, the close waits until the channel accepts it, and no attention is raised', async () => {
+test('if the channel cannot close the trade yet, nodrop waits until the time that the channel gives, and raises no attention', async () => {
   const { id } = await longLived();
   await act.create(id);
   const until = new Date(AT + 300_000);
@@ -161,7 +161,7 @@ test('if the channel does not accept a close yet, the close waits until the chan
   expect(await row(id)).toMatchObject({ closeNotBefore: until, attention: null });
 });
 
-test('if the channel does not know a trade that can still be paid, the trade counts as closed, and the timeline says that the late watch continues', async () => {
+test('if the channel does not know a trade that can still be paid, the payment is closed, and the timeline says that the late watch continues', async () => {
   const channel = new ReferenceChannel(declarationOf('simulator'), { unknownTradeCanBePaid: true });
   const act = runActivities({
     db: ledger.db,

@@ -39,7 +39,7 @@ describe('workflows that ended abnormally', () => {
     ]);
   });
 
-  test('the sweep finds a workflow that needs repair among thousands of repaired or finished workflows', async () => {
+  test('the sweep finds a workflow that needs repair among thousands of workflows that have been repaired or have finished', async () => {
     const repaired = await newPayments(2_400, { nextSweepAt: new Date(clock.now + 4 * MINUTE) });
     const [lost = ''] = await newPayments(1, {});
     temporal.endedAbnormally = [...repaired, lost].map((id) => `payment/${id}`);
@@ -48,7 +48,7 @@ describe('workflows that ended abnormally', () => {
     expect(await swept(lost)).toHaveLength(1);
   });
 
-  test('the next sweep begins with the workflows that the previous sweep had no time for', async () => {
+  test('a sweep begins with the workflows that the previous sweep had no time for', async () => {
     const ids = await newPayments(5, {});
     temporal.endedAbnormally = ids.map((id) => `payment/${id}`);
     let time = 0;
@@ -62,7 +62,7 @@ describe('workflows that ended abnormally', () => {
     expect([...woken].sort()).toEqual([...ids].sort());
   });
 
-  test('a workflow is restarted if its late watch is incomplete because the channel was silent or the last query was missed', async () => {
+  test('a workflow is restarted if its late watch is incomplete, for example because the channel did not answer', async () => {
     const ended = { status: 'closed', endedAt: ago(3 * DAY), expiresAt: ago(3 * DAY) };
     const [silent = ''] = await newPayments(1, {
       ...{ ...ended, channelErrorSince: ago(2 * DAY), channelAnsweredAt: ago(3 * DAY) },
@@ -126,7 +126,7 @@ describe('workflows that are stuck', () => {
     expect([woken, told]).toEqual([[id], [delivery, delivery]]);
   });
 
-  test("if a workflow has a pending task, it is signalled only once about an event, because each signal resets the server's attempt count", async () => {
+  test("if a stuck workflow has a pending task, the sweep signals it only once about an event, because each signal resets the server's attempt count", async () => {
     const { id } = await newOverdue('payment.succeeded', 'pending');
     stuck(`payment/${id}`, 1);
     await sweep.sweepDeliveries();
@@ -135,7 +135,7 @@ describe('workflows that are stuck', () => {
     expect(woken).toEqual([id]);
   });
 
-  test('if the workflow of a delivery or refund is stuck, its payment has the attention workflow_stuck until no workflow of the payment is stuck', async () => {
+  test("if the workflow of a delivery or refund is stuck, the payment has the attention workflow_stuck until none of the payment's workflows is stuck", async () => {
     const { id, delivery } = await newOverdue('refund.succeeded', 'applied');
     const refund = { merchantId, paymentId: id, amount: 1n, currency: 'CNY', reason: 'requested' };
     await db.refund.create({ data: { ...refund, id: 're_stuck', createdAt: ago(HOUR) } });
@@ -164,7 +164,7 @@ describe('workflows that are stuck', () => {
     });
   });
 
-  test('after the sweep has settled a payment, it signals the payment once, and checks the payment until the state of its workflow is known', async () => {
+  test("after the sweep has settled a payment, it signals the payment's workflow once, and then checks that workflow until its state is known", async () => {
     const money = { state: 'paid', channelPaymentId: 't', amount: 10, currency: 'CNY', by: 'callback' };
     const [stays = '', ends = ''] = await newPayments(2, {
       channelAnswer: { ...money, paidAt: ago(0).toISOString() },
@@ -192,7 +192,7 @@ describe('workflows that are stuck', () => {
     expect(woken).toHaveLength(2);
   });
 
-  test('a dismissed workflow_stuck is raised again only after the workflow has recovered and become stuck again', async () => {
+  test('if an operator dismisses workflow_stuck, it is raised again only after the workflow has recovered and become stuck again', async () => {
     const [id = ''] = await newPayments(1, { expiresAt: ago(HOUR) });
     stuck(`payment/${id}`);
     const sweeps = async () => {
@@ -219,11 +219,14 @@ describe('workflows that are stuck', () => {
     ['channel_undecided', 'channel_undecided'],
     ['disputed', 'disputed'],
     ['order_update_failing', 'order_update_failing'],
-  ])('if a payment with the attention %s becomes stuck, its attention is then %s', async (before, after) => {
-    const shown = { attention: before, attentionSince: ago(HOUR), attentionDetail: 'x' };
-    const [id = ''] = await newPayments(1, { ...shown, expiresAt: ago(HOUR) });
-    stuck(`payment/${id}`);
-    await sweep.sweepPayments();
-    expect((await payment(id)).attention).toBe(after);
-  });
+  ])(
+    'if the workflow of a payment with the attention %s becomes stuck, the attention of the payment is then %s',
+    async (before, after) => {
+      const shown = { attention: before, attentionSince: ago(HOUR), attentionDetail: 'x' };
+      const [id = ''] = await newPayments(1, { ...shown, expiresAt: ago(HOUR) });
+      stuck(`payment/${id}`);
+      await sweep.sweepPayments();
+      expect((await payment(id)).attention).toBe(after);
+    },
+  );
 });

@@ -19,7 +19,7 @@ import {
 
 // Tests the steps of the sweep, with a real database and a fake Temporal client.
 
-test('the sweep settles recorded money, and signals a running workflow that does not know about the money', async () => {
+test('the sweep settles recorded money, and signals a running workflow that has not learned of the money', async () => {
   const money = { state: 'paid', channelPaymentId: 't', amount: 10, currency: 'CNY', by: 'callback' };
   const paid = {
     channelAnswer: { ...money, paidAt: ago(0).toISOString() },
@@ -64,7 +64,7 @@ test("if recorded money cannot be settled, the sweep still signals the payment's
   expect(await payment(id)).toMatchObject({ status: 'succeeded', attention: 'workflow_stuck' });
 });
 
-test('if the signal of a requested cancellation is missing, the sweep signals the workflow, even if it is running', async () => {
+test("if a requested cancellation was not signalled, the sweep signals the payment's workflow, even if the workflow is running", async () => {
   const wanted = async (ms: number) => (await newPayments(1, { cancelRequestedAt: ago(ms) }))[0] ?? '';
   const lost = await wanted(2 * MINUTE);
   const fresh = await wanted(MINUTE / 2);
@@ -116,7 +116,7 @@ describe('a step of the sweep', () => {
   });
 });
 
-test('the sweep adds no timeline entries to a refund whose workflow is running, for example while a dispute holds the refund', async () => {
+test('the sweep adds no timeline entry to a refund whose workflow is running', async () => {
   const [paymentId = ''] = await newPayments(1, {
     ...{ status: 'succeeded', orderUpdate: 'applied', orderUpdatedAt: ago(0), channelPaymentId: 't' },
     ...{
@@ -144,7 +144,7 @@ describe('expired orders', () => {
     db.order.create({ data: { ...expired, merchantId, id, createdAt, expiresAt: ago(MINUTE) } });
   const order = (id: string) => db.order.findUniqueOrThrow({ where: { merchantId_id: { merchantId, id } } });
 
-  test('if an order cannot be released, the other orders are still closed, and the sweep tries the failed order again later', async () => {
+  test('if closing one order fails, the other orders are still closed, and the sweep tries the failed order again later', async () => {
     await db.$executeRaw`
       CREATE FUNCTION refuse_broken() RETURNS trigger LANGUAGE plpgsql AS $$
       BEGIN RAISE EXCEPTION 'broken'; END $$`;
@@ -167,7 +167,7 @@ describe('expired orders', () => {
     expect(await order('broken')).toMatchObject({ status: 'closed' });
   });
 
-  test('an order stays open while its money waits for a decision, and is checked again after an hour', async () => {
+  test('an order stays open while its money waits for a decision, and the sweep checks the order again after an hour', async () => {
     const [id = ''] = await newPayments(1, {
       ...{ status: 'succeeded', orderUpdate: 'review', orderUpdatedAt: ago(0), channelPaymentId: 't' },
       ...{ settledBy: 'query', settledAt: ago(0), paidAt: ago(0), receivedAmount: 9n },

@@ -91,7 +91,7 @@ test.each([
     () => Array.from({ length: TRANSACTIONS_AT_ONCE }, (_, n) => `other-${n}`),
   ],
   ['the slot of its order is in use', ({ orderId }: OwnedPayment) => [orderId]],
-])('a local activity does not wait for a free slot if %s', async (_, orderIds) => {
+])('if %s, a local activity fails immediately instead of waiting for a slot', async (_, orderIds) => {
   const payment = await newPaid();
   await whileTaken(orderIds(payment), async () => {
     await expect(attempt(payment, true)).rejects.toThrow(NO_TURN);

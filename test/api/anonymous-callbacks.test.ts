@@ -118,7 +118,7 @@ describe('the payment that an unverifiable callback names', () => {
     expect(statements(since).filter((text) => /payments/.test(text))).toEqual([]);
   });
 
-  test('if the payment that a forged callback names is created later, the next forged callback finds the payment', async () => {
+  test('if the payment that a forged callback names does not exist yet, a forged callback that arrives after its creation finds it', async () => {
     const id = `pay_${bogus().slice(0, 20)}`;
     const content = { data: { outTradeNo: id } };
     const { id: made } = await pay(api, key);

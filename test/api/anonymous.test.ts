@@ -102,7 +102,7 @@ describe('the SQL queries of anonymous requests', () => {
     expect(statements(since)).toEqual([]);
   });
 
-  test('an unknown key that is sent again costs no SQL, and counts once towards the limit', async () => {
+  test('an unknown key that is sent repeatedly causes one SQL query, and counts once towards the limit', async () => {
     const since = queries.mock.calls.length;
     for (let n = 0; n < 2 * MISSES_A_MINUTE; n += 1) {
       expect((await api.call('/v1/payments?limit=1', { key: 'sk_always_the_same' })).status).toBe(401);
@@ -206,7 +206,7 @@ describe('an address beyond its limit', () => {
     }
   });
 
-  test('all lookups of accounts from addresses beyond the limit together cost at most one query in 2 s', async () => {
+  test('all addresses beyond the limit together cause at most one query for accounts in 2 s', async () => {
     const accounts = new ChannelAccounts(api.db, SECRET, new FailedLookups(now, async () => new Set()), now);
     const find = (id: string) =>
       accounts.find({ channel: 'simulator', id }, '192.0.2.1').catch(({ code }: Refusal) => code);
@@ -239,7 +239,7 @@ describe('an address beyond its limit', () => {
     );
   });
 
-  test('a key that this process has not read yet is accepted while any number of unknown keys arrive', async () => {
+  test('a valid key that this process has not read yet is accepted even while many unknown keys arrive', async () => {
     await exhaustMisses(api);
     const others: { key: string }[] = [];
     for (let n = 0; n < 5; n += 1) others.push(await newKey(api.db));
@@ -283,7 +283,7 @@ test('many simultaneous requests with one new key do not count as failed lookups
   expect(statements(since)).toEqual([]);
 });
 
-test('a token that was issued under an earlier secret opens its payment, even from an address beyond its limit', async () => {
+test('a token that was issued under an earlier secret gives access to its payment, even from an address beyond its limit', async () => {
   const { id, clientToken } = await pay(api, key);
   const rotated = await startTestApi(database.url, {
     now,

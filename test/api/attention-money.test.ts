@@ -105,7 +105,7 @@ describe('money that waits for a decision', () => {
     ['a merchant refunded it', false],
     ['the channel refunded it', true],
   ])(
-    'if the overpaid part has been refunded (%s), the rest can be accepted or refunded',
+    'if the overpaid part has been refunded (%s), an operator can accept or refund the remaining money',
     async (_, external) => {
       const overpaid = async () => {
         const { id } = await pay(api, key);
@@ -151,7 +151,7 @@ describe('money that waits for a decision', () => {
     },
   );
 
-  test('if a merchant refunds all of the money, no decision is left to make', async () => {
+  test('if a merchant refunds all of the money, the attention is cleared', async () => {
     const id = await mismatch();
     const { id: refundId } = await refund(id);
     await givenBack(refundId, at(20));
@@ -170,7 +170,7 @@ describe('the attention refund_failing', () => {
     return { id: id as string, refundId: automaticRefundId(id) };
   }
 
-  test("is raised if a refund gets no answer for an hour, and cleared by the channel's answer", async () => {
+  test("is raised if the channel does not answer about a refund for an hour, and cleared by the channel's next answer", async () => {
     const { id } = await pay(api, key);
     await paid(id);
     const { id: refundId } = await refund(id, 500);
@@ -184,7 +184,7 @@ describe('the attention refund_failing', () => {
     await expectOver(id);
   });
 
-  test("is raised immediately, with the channel's reason, if the refund needs a person, and cleared when the refund makes progress", async () => {
+  test("is raised immediately, with the channel's reason, if a person must act on the refund, and cleared when the refund makes progress", async () => {
     const { id } = await pay(api, key);
     await paid(id);
     const { id: refundId } = await refund(id, 500);
@@ -210,7 +210,7 @@ describe('the attention refund_failing', () => {
     await expectOver(id);
   });
 
-  test('if a refund first gets no answer and is then refused, the attention shows the refusal and keeps its time', async () => {
+  test('if the channel first does not answer and then refuses the refund, the attention shows the refusal and keeps its original time', async () => {
     const { id, refundId } = await twice();
     await recordRefundSilence(api.db, refundId, SILENCE, at(100));
     await recordRefundSilence(api.db, refundId, SILENCE, at(3700));
@@ -223,7 +223,7 @@ describe('the attention refund_failing', () => {
     await expectOver(id);
   });
 
-  test('is not raised while a refund is in process for days, but is raised after a week', async () => {
+  test('is not raised for a refund in process until a week has passed', async () => {
     const { id } = await pay(api, key);
     await paid(id);
     const { id: refundId } = await refund(id, 500);
@@ -256,7 +256,7 @@ describe('the attention refund_failing', () => {
     await expectShown(id, 'refund_failing', at(3700), `since ${at(100).toISOString()}`);
   });
 
-  test('is not raised if the channel refuses a requested refund, because its requester must act', async () => {
+  test('is not raised if the channel refuses a requested refund, because the requester must act', async () => {
     const { id } = await pay(api, key);
     await paid(id);
     const { id: refundId } = await refund(id, 500);
@@ -307,7 +307,7 @@ describe('the attention refund_failing', () => {
     },
   );
 
-  test("if a merchant refunds a part after a refusal, an operator's retry refunds the amount that is left", async () => {
+  test("if a merchant refunds a part after the channel has refused the full refund, an operator's retry refunds the amount that is left", async () => {
     const id = await refusedOnce();
     const { id: part } = await refund(id, 50);
     await givenBack(part, at(150));
@@ -318,7 +318,7 @@ describe('the attention refund_failing', () => {
     await expectOver(id);
   });
 
-  test('an operator can dismiss the attention if the refund of a paid order gets no answer', async () => {
+  test('an operator can dismiss the attention if the channel does not answer about the refund of a paid order', async () => {
     const { id } = await pay(api, key);
     await paid(id);
     const { id: refundId } = await refund(id, 500);
@@ -331,7 +331,7 @@ describe('the attention refund_failing', () => {
 });
 
 describe('the attention refund_reversed', () => {
-  test('is raised if a refund is returned, and cleared when all of the money is refunded again', async () => {
+  test('is raised if a refund fails after it had succeeded, and cleared when all of the money is refunded again', async () => {
     const { id } = await pay(api, key);
     await paid(id);
     const { id: refundId } = await refund(id, 500);

@@ -54,7 +54,7 @@ describe('the attention channel_unreachable', () => {
     ['a new next action', (id) => recordCreated(api.db, id, { type: 'redirect', url: 'https://w' }, at(901))],
     ["the payment's end", (id) => endPayment(api.db, id, 'closed', 'unpaid.', at(901))],
     ['a callback', (id) => api.call('/callbacks/simulator', { ...simulatorCallback(id), method: 'POST' })],
-  ])('is raised after 5 min of silence and cleared by %s', async (_, report) => {
+  ])('is raised after the channel has not answered for 5 min, and cleared by %s', async (_, report) => {
     const id = await silent();
     await report(id);
     await expectOver(id);
@@ -99,7 +99,7 @@ describe('the attention channel_misconfigured', () => {
     await expectOver(id);
   });
 
-  test('replaces the attention order_conflict of a blocked refund, and order_conflict returns later with its original time', async () => {
+  test('replaces order_conflict while the channel rejects the credentials, and order_conflict returns later with its original time', async () => {
     const first = await pay(api, key);
     const { id } = await pay(api, key, { order: undefined, orderId: first.orderId, channel: 'simulator2' });
     await paid(first.id);

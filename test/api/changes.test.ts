@@ -75,7 +75,7 @@ test('without notifications, every waiting request reads the database again with
 });
 
 describe('the loss of the connection that listens for notifications', () => {
-  test('all waiting requests read the database, one per millisecond, and read again when the connection is restored', async () => {
+  test('all waiting requests read the database again, one request per millisecond, and once more when the connection is restored', async () => {
     changes = new Changes(databaseUrl, quiet);
     changes.start();
     await eventually(() => changes.listening);
@@ -104,7 +104,7 @@ describe('the loss of the connection that listens for notifications', () => {
     expect(looks.flat()).toHaveLength(total);
   });
 
-  test('if the connection stays lost, all waiting requests read about every two seconds, and the reads are spread over time', async () => {
+  test('if the connection stays lost, each waiting request reads about every two seconds, and the reads are spread over time', async () => {
     // The connection never listens in this test.
     changes = new Changes(databaseUrl, quiet);
     await startWaiting(200);

@@ -3,13 +3,13 @@ import * as deadlines from '../../src/api/deadlines.ts';
 
 // Checks relations between the API's deadlines. After a change of a deadline, these relations must still hold.
 
-test('the timeouts increase in this order: a signal, the answer to a request, a request of a stopping process, the stopping process itself', () => {
+test('these timeouts increase: signalling, answering a request, aborting a request when the process stops, stopping the process', () => {
   const { SIGNAL_WITHIN_MS, ANSWER_WITHIN_MS, REQUEST_GIVEN_UP_MS, STOP_WITHIN_MS } = deadlines;
   const inOrder = [SIGNAL_WITHIN_MS, ANSWER_WITHIN_MS, REQUEST_GIVEN_UP_MS, STOP_WITHIN_MS];
   expect(inOrder).toEqual([...new Set(inOrder)].sort((one, other) => one - other));
 });
 
-test("the deadlines of a request's parts are within the deadline of its answer", () => {
+test('the steps of a request time out before the request must be answered', () => {
   const { ANSWER_WITHIN_MS, NEXT_ACTION_AT_LEAST_MS, SIGNAL_OTHERS_WITHIN_MS } = deadlines;
   const { TRADE_ASKED_WITHIN_MS, SIGNAL_WITHIN_MS } = deadlines;
   expect(NEXT_ACTION_AT_LEAST_MS).toBeLessThan(ANSWER_WITHIN_MS);
@@ -18,7 +18,7 @@ test("the deadlines of a request's parts are within the deadline of its answer",
   expect(TRADE_ASKED_WITHIN_MS + SIGNAL_WITHIN_MS).toBeLessThan(ANSWER_WITHIN_MS);
 });
 
-test('a query that times out leaves enough time to find out whether Temporal or the channel caused the timeout', () => {
+test('after a query has timed out, enough time is left to find out whether Temporal or the channel caused the timeout', () => {
   const { CHANNEL_ANSWERS_WITHIN_MS, TEMPORAL_LOOK_MS, REQUEST_GIVEN_UP_MS } = deadlines;
   expect(CHANNEL_ANSWERS_WITHIN_MS + TEMPORAL_LOOK_MS).toBeLessThanOrEqual(REQUEST_GIVEN_UP_MS);
 });

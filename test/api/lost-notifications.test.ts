@@ -61,7 +61,7 @@ async function startLossyProxy(databaseUrl: string) {
   };
 }
 
-test('waiting requests read the database themselves while no notifications arrive', async () => {
+test('while no notifications arrive, waiting requests read the database again before their timeout', async () => {
   const proxy = await startLossyProxy(databaseUrl);
   const changes = new Changes(proxy.url, { warn: () => undefined, info: () => undefined });
   changes.start();
@@ -82,7 +82,7 @@ test('waiting requests read the database themselves while no notifications arriv
   }
 });
 
-test('if notifications stop arriving later, nodrop detects this because its ping does not come back', async () => {
+test('if notifications stop arriving, nodrop detects the loss because its own ping does not come back', async () => {
   // The test decides when pings are sent.
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
   const proxy = await startLossyProxy(databaseUrl);

@@ -201,7 +201,7 @@ describe('npm run nodrop', () => {
     expect(away.output).toMatch(/^refund\.failed +- +It refused the connection \(ECONNREFUSED\)\.$/m);
   });
 
-  test('in live mode `merchants set` accepts an http URL of an order service only if private order services are allowed', async () => {
+  test('in live mode `merchants set` accepts an http URL for the order service only if private order services are allowed', async () => {
     const live = { NODROP_MODE: 'live', NODROP_SIMULATOR_SECRET: '' };
     const set = (url: string, change: Record<string, string>) =>
       cli(['merchants', 'set', 'acme', '--order-service-url', url], change);

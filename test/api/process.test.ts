@@ -30,7 +30,7 @@ describe('npm run nodrop', () => {
     }
   });
 
-  test('a command with the NODROP_HOME of another stack does nothing, and says where the right secret is', async () => {
+  test('a command with the NODROP_HOME of another stack does nothing, and prints the path of the right secret', async () => {
     const [mine, other] = [temporaryHome(), temporaryHome()];
     const own = await freshDatabase();
     try {
@@ -168,7 +168,7 @@ describe("a process whose NODROP_SECRET differs from the database's", () => {
     }
   });
 
-  test('an API that cannot compare the secrets yet serves no requests, and exits once it finds that they differ', async () => {
+  test('an API that cannot compare the secrets yet serves no requests, and exits once it detects that the secrets differ', async () => {
     const own = await freshDatabase();
     const db = createLedgerClient(own.url);
     try {
@@ -200,7 +200,7 @@ describe("a process whose NODROP_SECRET differs from the database's", () => {
 });
 
 describe('npm run api', () => {
-  test('starts without Temporal and answers requests, and on SIGTERM answers waiting requests with the present state', async () => {
+  test("starts and answers requests without Temporal, and on SIGTERM answers waiting requests with the payment's current state", async () => {
     const env = await environment();
     const created = await cli(['keys', 'create', '--merchant', 'waiter']);
     const key = created.output.trim().split('\n').at(-1) ?? '';

@@ -92,7 +92,7 @@ test('the readiness check reports that Temporal is unreachable', async () => {
   expect(await ready()).toEqual(READY);
 });
 
-test('any number of readiness requests within a second cost one check', async () => {
+test('all readiness requests within a second share one check', async () => {
   expect(await Promise.all(Array.from({ length: 10 }, ready))).toEqual(Array(10).fill(READY));
   for (let n = 0; n < 50; n += 1) expect(await ready()).toEqual(READY);
   expect([looksAtTemporal, statements.filter((sql) => sql.includes('pg_is_in_recovery')).length]).toEqual([
@@ -151,7 +151,7 @@ describe('the readiness of the API', () => {
     expect(await ready()).toEqual(not('in_recovery'));
   });
 
-  test('is 503 for 10 s after a refused write, and afterwards until a check can write its probe', async () => {
+  test('is 503 for 10 s after a refused write, and then until a check can write to the table of probes', async () => {
     const undo = [await refuseWrites('orders', '53100'), await refuseWrites('write_probe', '53100')];
     expect(await ready()).toEqual(READY);
     const refused = await order();
@@ -181,7 +181,7 @@ describe('the readiness of the API', () => {
     expect(probes()).toBe(written);
   });
 
-  test('is not 503 after a single failed write if the next check can write its probe', async () => {
+  test('is not 503 after a single failed write if the next check can write to the table of probes', async () => {
     await refuseWrites('orders', '57014');
     expect(await ready()).toEqual(READY);
     expect((await order()).json.code).toBe('database_unavailable');

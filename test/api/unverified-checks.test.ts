@@ -10,7 +10,7 @@ const SIZE = 252 * 1024;
 /** The fixed cost of checking a callback. The callback's size is added to it. */
 const COST = 256 * 1024;
 
-test('all addresses share a limit per second for checking callbacks', () => {
+test('the callbacks from all addresses share one limit of checks per second', () => {
   let at = 0;
   const checks = new UnverifiedChecks(() => new Date(at));
   const takeAll = () => {

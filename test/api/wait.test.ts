@@ -61,7 +61,7 @@ test('a request that waits for an order is answered as soon as the order is paid
   expect(took).toBeLessThan(AT_ONCE_MS);
 });
 
-test('a request that waits for a payment is answered when its next action appears, but not because a next action exists already', async () => {
+test('a request that waits for a payment is answered when the next action appears, and does not end early if a next action already exists', async () => {
   api.workflows.onAwaitNextAction = async () => false;
   const { json } = await api.call('/v1/payments', {
     key,
@@ -80,7 +80,7 @@ test('a request that waits for a payment is answered when its next action appear
   expect(ends.answer.json.status).toBe('closed');
 });
 
-test('a final state is answered immediately, and an unchanged state is answered after the wait', async () => {
+test('a request is answered immediately if the state is final, and after the wait if the state does not change', async () => {
   const { id } = await pay(api, key);
   const began = Date.now();
   expect((await api.call(`/v1/payments/${id}?wait=1`, { key })).json.status).toBe('paying');
@@ -111,7 +111,7 @@ describe('the loss of the connection that listens for notifications', () => {
     expect(took).toBeLessThan(AT_ONCE_MS);
   });
 
-  test('waiting requests also get a change that happens while no connection listens for notifications', async () => {
+  test('a change that happens while no connection listens for notifications still answers the waiting requests', async () => {
     const { id } = await pay(api, key);
     const { answer, took } = await answerAfter(`/v1/payments/${id}?wait=30`, async () => {
       const terminated = terminateListener();
@@ -124,7 +124,7 @@ describe('the loss of the connection that listens for notifications', () => {
   });
 });
 
-test('many waiting requests use no database connections of their own', async () => {
+test('many waiting requests hold no database connections', async () => {
   const { id } = await pay(api, key);
   const asked = Array.from({ length: 100 }, () => api.call(`/v1/payments/${id}?wait=30`, { key }));
   await eventually(() => api.changes.waiting === 100);

@@ -59,7 +59,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test('uses the keyboard alone', async () => {
+  test('chooses a language and pays with the keyboard alone', async () => {
     const made = await pay();
     const { page, context } = await openCashier(made, DESKTOP);
     await shows(page, 'pay');
@@ -140,7 +140,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test('loses the connection for 20 s, sees a page that says so and claims no result, and continues without a reload', async () => {
+  test('loses the connection for 20 s, sees a message about it and no result, and continues without a reload', async () => {
     const made = await pay();
     const { page, screens, context } = await openTabWithClock(made);
     await shows(page, 'pay');

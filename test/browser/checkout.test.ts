@@ -69,7 +69,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await context.close();
   });
 
-  test("returns from the wallet with the browser's back button, and sees the result", async () => {
+  test("goes back from the wallet with the browser's back button, and sees the result", async () => {
     const made = await pay();
     const { page, context } = await openCashier(made);
     await payLink(page).click();
@@ -214,7 +214,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await second.context.close();
   });
 
-  test('declines in two tabs and pays in the second tab; the first tab then accepts no second payment and no longer says unpaid', async () => {
+  test('pays in the second of two tabs that show a declined payment, and the first tab then accepts no second payment', async () => {
     const made = await pay();
     await system.simulator.pay(made.id, 'declined');
     const first = await openCashier(made, DESKTOP);

@@ -60,7 +60,7 @@ const pageOf = ({ checkoutUrl }: { checkoutUrl: string }) =>
   checkoutUrl.replace('https://pay.example', api.url);
 
 describe.skipIf(CHROMIUM === undefined)("a channel's form on the cashier page", () => {
-  test("takes the payment in the page, whose content security policy allows only the channel's script", async () => {
+  test("collects the payment on the page, whose content security policy allows only the channel's script", async () => {
     const payment = await pay(api, key, { order: order(), channel: 'stripe', method: 'payment_intent' });
     const { context, page, complaints } = await openTab(browser, [api.url, double.url], DESKTOP);
     const answer = await page.goto(pageOf(payment));
@@ -92,7 +92,7 @@ describe.skipIf(CHROMIUM === undefined)("a channel's form on the cashier page", 
     await context.close();
   });
 
-  test('if the payment has no next action yet, the form is loaded as soon as the payment gets one', async () => {
+  test('if the payment has no next action yet, the form is loaded as soon as the next action exists', async () => {
     isPrepared = false;
     const body = { order: order(), channel: 'stripe', method: 'payment_intent' };
     const { status, json: payment } = await api.call('/v1/payments', { key, body });
@@ -149,7 +149,7 @@ describe.skipIf(CHROMIUM === undefined)("a channel's form on the cashier page", 
     await context.close();
   });
 
-  test('adds nothing to the page of a payment that needs no form', async () => {
+  test('is not on the page of a payment that needs no form', async () => {
     const ofOthers = [
       await pay(api, key),
       await pay(api, key, { order: order(), channel: 'stripe', method: 'checkout' }),

@@ -101,7 +101,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     await close();
   });
 
-  test('after an attempt has ended, the page continues to read the payment, and reads it immediately when the payer looks at the page', async () => {
+  test('after an attempt has ended, the page continues to read the payment, and reads it immediately when the page becomes visible', async () => {
     const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
     const { page, close } = await openWith(LOOKS[0]);
     let changes: object = { status: 'failed', orderState: 'undecided', nextAction: null };
@@ -124,7 +124,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     await close();
   });
 
-  test("leads back to the shop's latest return URL, even if the URL changes while the page is open or the page is reloaded", async () => {
+  test("links back to the shop's latest return URL, even if that URL changes while the page is open", async () => {
     const order = { id: newOrderId(), amount: 1050, currency: 'CNY' };
     const live = await pay(api, key, { order, returnUrl: 'https://shop.example/a' });
     const { page, close } = await openWith(LOOKS[0]);
@@ -144,7 +144,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     await close();
   });
 
-  test('after another attempt has paid the order, the page continues to read its own attempt, and reports late money of this attempt', async () => {
+  test('after another attempt has paid the order, the page continues to read its own attempt, and shows that this attempt was paid later', async () => {
     const made = await pay(api, key);
     const { page, close } = await openWith(LOOKS[0]);
     let changes: object = { status: 'cancelled', orderState: 'paid', nextAction: null };
@@ -215,7 +215,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     }
   });
 
-  test('if the payment is made elsewhere, the page shows the result without a reload and leads back to the shop', async () => {
+  test('if the payer must pay elsewhere, the page shows the result without a reload and links back to the shop', async () => {
     const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
     const { page, close } = await openWith(LOOKS[0]);
     let changes: object = { nextAction: { type: 'sdk', params: {} }, payUrl: null };
@@ -243,7 +243,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     await close();
   });
 
-  test('if the payer opens the wallet with the context menu or the middle mouse button, the page treats this like a click', async () => {
+  test('if the payer opens the wallet with the context menu or the middle mouse button, the page behaves as after a click', async () => {
     const made = await pay(api, key);
     for (const button of ['middle', 'right'] as const) {
       const { page, close } = await openWith(LOOKS[1]);
@@ -290,7 +290,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     return { page, at, close };
   }
 
-  test('announces when one minute is left, but announces no time when the page opens', async () => {
+  test('announces that one minute is left, but makes no announcement when the page opens', async () => {
     const { page, at, close } = await openAtSetTimes();
     await page.getByText('10:05', { exact: true }).waitFor();
     expect(await page.locator('#announcement').textContent()).toBe('');

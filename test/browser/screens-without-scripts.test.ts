@@ -7,7 +7,7 @@ import { CHROMIUM, expectAccessible, keep, openTab, shows } from './support.ts';
 /** Tests the cashier page without something that it needs: a connection, a payment, its own scripts, or JavaScript. */
 
 describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
-  test('says that there is no connection, and that a switch of the channel has failed', async () => {
+  test('shows that there is no connection, and that a switch of the channel has failed', async () => {
     const made = await pay(api, key);
     for (const look of LOOKS) {
       const { page, close } = await openWith(look);
@@ -103,7 +103,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       },
     );
 
-    test("if the scripts ran earlier in the payer's tab, a reload without them shows the payment and its present state", async () => {
+    test("if the scripts ran earlier in the payer's tab, a reload without the scripts still shows the payment and its current state", async () => {
       const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
       const { page, context } = await openWith(LOOKS[0]);
       await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}&lang=zh`);
@@ -118,7 +118,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       await context.close();
     });
 
-    test('a browser that lacks only newer DOM functions runs the scripts', async () => {
+    test('the scripts run in a browser that lacks only newer DOM functions', async () => {
       const made = await pay(api, key);
       const { page, close } = await openWith(LOOKS[0]);
       await page.addInitScript('delete Element.prototype.replaceChildren');
@@ -130,7 +130,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       await close();
     });
 
-    test('if the scripts run, no text appears twice', async () => {
+    test('if the scripts run, the texts for browsers without scripts are removed', async () => {
       const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
       const { page, close } = await openWith(LOOKS[0]);
       await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}`, { waitUntil: 'load' });
@@ -159,7 +159,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       await close();
     }
 
-    test('shows the amount, leads to the channel, and shows the code as an image', async () => {
+    test('shows the amount, links to the channel, and shows the code as an image', async () => {
       const order = { id: newOrderId(), amount: 1990, currency: 'CNY', subject: 'Coffee' };
       const made = await pay(api, key, { order, returnUrl: 'https://shop.example/thanks' });
       for (const look of LOOKS) {
@@ -190,7 +190,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
       }
     });
 
-    test('reloads itself, says how the payment ended, and leads back to the shop', async () => {
+    test('reloads itself, shows how the payment ended, and links back to the shop', async () => {
       const made = await pay(api, key, { returnUrl: 'https://shop.example/thanks' });
       const { page, close } = await openWith({ ...LOOKS[0], ...WITHOUT } as never);
       const url = `${api.url}/checkout/${made.id}?token=${made.clientToken}&returned=1`;

@@ -219,7 +219,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
     }
   });
 
-  test("the language in the page's URL overrides the language of the tab, and stays after a reload", async () => {
+  test("the language in the page's URL replaces the language of the tab, and stays after a reload", async () => {
     const made = await pay(api, key);
     const { page, close } = await openWith(LOOKS[0]);
     const address = `${api.url}/checkout/${made.id}?token=${made.clientToken}`;

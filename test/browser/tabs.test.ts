@@ -188,7 +188,7 @@ describe.skipIf(CHROMIUM === undefined)("a shop's page that waits for seven paym
     await new Promise((resolve) => shop?.close(resolve));
   });
 
-  test('has three streams, and receives a hint for each of the seven payments', async () => {
+  test('has three streams, and gets the result of each of the seven payments after a hint', async () => {
     const { page } = await anotherPage(context, [system.apiUrl, 'http://127.0.0.1']);
     const { streams } = watch(page);
     await page.goto(`http://127.0.0.1:${(shop.address() as AddressInfo).port}/`);

@@ -71,7 +71,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page with wallets', () => {
       await close();
     });
 
-    test('the page waits if the bridge loads late, and says so if the bridge does not load', async () => {
+    test('the page waits for a bridge that loads late, and shows a message if no bridge loads', async () => {
       const { page, go, close } = await open('wechat', IN_WECHAT);
       await go();
       const button = page.getByRole('button', { name: 'Pay CNY 19.90' });
@@ -85,7 +85,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page with wallets', () => {
       await close();
     });
 
-    test('if the payment does not have the method of the app, the payer can switch to that method on the page', async () => {
+    test('if the payment cannot be made inside the app, the payer can switch on the page to a method that works inside it', async () => {
       const { page, go, close } = await open('wechat', NATIVE);
       await page.addInitScript(bridge('get_brand_wcpay_request:ok'));
       await go();
@@ -98,7 +98,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page with wallets', () => {
     });
   });
 
-  test('inside WeChat without an openid, the payer pays in another browser, and the page inside WeChat shows the result too', async () => {
+  test('inside WeChat without an openid, the payer pays in another browser, and the page inside WeChat also shows the result', async () => {
     const { page, context, made, address, go, close } = await open('wechat', H5, {
       payer: { ip: PAYER.ip },
       permissions: ['clipboard-read', 'clipboard-write'],
@@ -143,7 +143,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page with wallets', () => {
     await close();
   });
 
-  test('in an app that denies access to the clipboard, the payer can copy the link by hand', async () => {
+  test('if an app denies access to the clipboard, the page selects the link so that the payer can copy it', async () => {
     const { page, address, go, close } = await open('alipay', H5);
     await page.addInitScript(`Object.defineProperty(navigator, 'clipboard', { value: undefined })`);
     await go();

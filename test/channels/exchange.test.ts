@@ -36,7 +36,7 @@ function open(port: number): Socket {
 
 // On systems other than Linux, a connection can succeed although the queue is full.
 test.runIf(process.platform === 'linux')(
-  'a channel that accepts no connection is unreachable before the request times out',
+  'a channel that accepts no connection is reported as unreachable before the request times out',
   async () => {
     const port = await unreachablePort();
     await expect(exchange(`http://127.0.0.1:${port}/`, {}, { channel: 'wallet' })).rejects.toMatchObject({

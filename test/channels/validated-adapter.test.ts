@@ -113,7 +113,7 @@ describe('an answer or a callback that cannot be stored', () => {
     { state: 'failed', reason: NUL },
     { state: 'won' },
   ])(
-    'an answer about a trade is garbage if it contains %o, and such a callback is refused',
+    'an answer about a trade is garbage if it contains %o, and a callback with the same content is refused',
     async (trade) => {
       await expect(query(trade)).rejects.toMatchObject({ name: 'ChannelError', kind: 'garbage' });
       await expect(call({ trade })).rejects.toThrow(CallbackError);
@@ -149,7 +149,7 @@ describe('an answer or a callback that cannot be stored', () => {
     { refundedAt: '9999-12-31T23:59:59-23:59' },
     { state: 'failed', reason: HALF },
   ])(
-    'an answer about a refund is garbage if it contains %o, and such a callback is refused',
+    'an answer about a refund is garbage if it contains %o, and a callback with the same content is refused',
     async (refund) => {
       const adapter = saying({ refund });
       for (const asked of [
@@ -166,7 +166,7 @@ describe('an answer or a callback that cannot be stored', () => {
     { outTradeNo: 'x'.repeat(201) },
     { outTradeNo: NUL },
     { told: { outRefundNo: HALF } },
-  ])('a callback with %o is malformed', async (said) => {
+  ])('a callback with the value %o is malformed', async (said) => {
     await expect(call(said)).rejects.toMatchObject({ kind: 'malformed' });
   });
 
@@ -178,7 +178,7 @@ describe('an answer or a callback that cannot be stored', () => {
   });
 });
 
-test('answers of every channel in the registry are checked', async () => {
+test('callbacks of both simulator channels in the registry are validated', async () => {
   const { url } = await start();
   const channels = createChannels({ mode: 'test', simulator: { url }, stripe: {} }, { of: async () => [] });
   const data = { outTradeNo: 'p1', state: 'SUCCESS', amount: 1, currency: 'CNY', transactionId: 't' };
@@ -196,7 +196,7 @@ test('answers of every channel in the registry are checked', async () => {
   }
 });
 
-test("if a channel's refusal contains characters that cannot be stored, these characters are replaced", () => {
+test("characters of a channel's refusal that cannot be stored are replaced", () => {
   const { message } = new ChannelError('rejected', `PARAM_ERROR: ${NUL} ${HALF} 🙂`);
   expect(message).toBe('PARAM_ERROR: a\ufffdb a\ufffd 🙂');
 });

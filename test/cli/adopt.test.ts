@@ -19,7 +19,7 @@ const CONFIG = loadConfig({
   NODROP_SIMULATOR_SECRET: `whsec_${Buffer.alloc(24).toString('base64')}`,
 });
 
-test('after a temporary failure only the affected line is refused, an unreachable database ends the run, and the output reports both cases', async () => {
+test('a temporary failure stops only its own line, an unreachable database ends the run, and the output reports both failures', async () => {
   const file = join(folder, 'refs.csv');
   const lines = [1, 2, 3, 4, 5].map((i) => `order-${i},simulator,SHOP${i},1050,CNY`);
   writeFileSync(file, ['order_id,channel,reference,amount,currency', ...lines].join('\n'));

@@ -16,7 +16,7 @@ import { callbackBy, newSecret, setUp } from './channels-support.ts';
  * default.
  */
 
-test('the migration to named accounts makes an older account its merchant’s default, and the next start gives it credentials', async () => {
+test('the migration to named accounts makes an older account its merchant’s default, and the next start stores credentials for this account', async () => {
   const before = '20261127090001_account_names';
   const dir = temporaryHome();
   cpSync(prismaDir, dir, { recursive: true });
@@ -83,7 +83,7 @@ describe('the field `account` of POST /v1/payments', () => {
     return { ...it, api, order, pay };
   }
 
-  test('selects the named account, or the default account if the field is missing, and an unknown name is rejected with the path of the field', async () => {
+  test('selects the named account, or the default account if the field is missing, and an unknown name is rejected', async () => {
     const it = await withApi();
     const byDefault = await it.pay({ order: it.order() });
     expect([byDefault.status, byDefault.json.account]).toEqual([201, 'main']);
@@ -119,7 +119,7 @@ describe('the field `account` of POST /v1/payments', () => {
     ]);
   });
 
-  test('returns the live attempt if the field is missing or names the attempt’s account, and closes the live attempt first if it names another account', async () => {
+  test('returns the live attempt if the field is missing or names the attempt’s account, and otherwise closes the live attempt first', async () => {
     const it = await withApi();
     const { id: orderId } = (await it.api.call('/v1/orders', { key: it.key, body: it.order() })).json;
     const made = await it.pay({ orderId, account: 'eu' });
@@ -135,7 +135,7 @@ describe('the field `account` of POST /v1/payments', () => {
     expect([other.status, other.json.account]).toEqual([201, 'us']);
   });
 
-  test('cannot name a disabled account for a new payment, but live payments of a disabled account continue', async () => {
+  test('cannot name a disabled account for a new payment, but live payments of the disabled account continue', async () => {
     const it = await withApi();
     const { id: orderId } = (await it.api.call('/v1/orders', { key: it.key, body: it.order() })).json;
     const live = await it.pay({ orderId });

@@ -98,7 +98,7 @@ describe('channels add', () => {
     await expectNoSecret(it, secrets);
   });
 
-  test('rejects a wrong value with a sentence that does not contain the value', async () => {
+  test('rejects a wrong value with an error that does not contain the value', async () => {
     const it = await setUp();
     const wrong = newSecret().slice(0, 20);
     const add = ['channels', 'add', 'simulator', '--account', 'eu'];
@@ -160,7 +160,7 @@ describe('channels add', () => {
   });
 });
 
-test('an account can be added with only an API key, and its callback secret can be set later, when the callback address is known', async () => {
+test('an account can be added with only an API key, and its callback secret can be set after nodrop has printed the callback address', async () => {
   const it = await setUp();
   const key = `sk_test_${randomBytes(12).toString('hex')}`;
   const secret = `whsec_${randomBytes(12).toString('hex')}`;
@@ -176,7 +176,7 @@ test('an account can be added with only an API key, and its callback secret can 
   await expectNoSecret(it, [key, secret]);
 });
 
-test('the credentials that were stored last are the newest, even if a clock is behind, and two concurrent rotations lose no credentials', async () => {
+test('the credentials that were stored last are the newest, even if a clock is behind, and concurrent rotations lose no credentials', async () => {
   const { db, account } = await setUp();
   const main = await account();
   const rotate = (given: Record<string, string>, behindMs: number) =>
@@ -196,7 +196,7 @@ test('the credentials that were stored last are the newest, even if a clock is b
   expect(await newest()).toEqual({ secret: 'third', url: 'http://127.0.0.1:8' });
 });
 
-test('check distinguishes between a wrong secret and a channel that cannot be reached', async () => {
+test('check distinguishes a wrong secret from a channel that cannot be reached', async () => {
   const simulator = await start();
   const it = await setUp(simulator.url);
   const check = ['channels', 'check', 'simulator'];
@@ -220,7 +220,7 @@ test('check distinguishes between a wrong secret and a channel that cannot be re
   await expectNoSecret(it, [wrong, SECRETS.simulator]);
 });
 
-test('after a rotation new trades use the new credentials, and callbacks signed with the old credentials are valid until the old credentials are dropped', async () => {
+test('after a rotation new trades use the new credentials, and callbacks signed with the old credentials are accepted until these are dropped', async () => {
   const simulator = await start();
   const it = await setUp(simulator.url);
   let clock = Date.now();
@@ -293,7 +293,7 @@ test('credentials are read at most once in 30 s, however many calls use them', a
   expect(reads).toBe(2);
 });
 
-test('if NODROP_SECRET has changed, credentials cannot be decrypted, the error says so, and new credentials solve the problem', async () => {
+test('if NODROP_SECRET has changed, the error says that credentials cannot be decrypted, and storing new credentials solves the problem', async () => {
   const it = await setUp();
   const secret = newSecret();
   expect(
@@ -338,7 +338,7 @@ test('if NODROP_SECRET has changed, credentials cannot be decrypted, the error s
   );
 });
 
-test('if several processes start at the same time, the simulator’s credentials are stored once, and an outdated secret is replaced', async () => {
+test('if several processes start concurrently, the simulator’s credentials are stored once, and an outdated secret is replaced', async () => {
   const it = await setUp();
   const clients = Array.from({ length: 4 }, () => createLedgerClient(it.database.url));
   onTestFinished(async () => void (await Promise.all(clients.map((client) => client.$disconnect()))));
@@ -356,7 +356,7 @@ test('if several processes start at the same time, the simulator’s credentials
   expect(await readCredentials(it.db, SECRET, id, new Date())).toEqual([{ secret: second }]);
 });
 
-test('if a merchant without credentials exists, keys create stores the configured credentials for it', async () => {
+test('if a merchant has no credentials, keys create stores the configured credentials for the merchant', async () => {
   const it = await setUp();
   const { merchant } = await ensureMerchant(it.db, 'later', ['simulator']);
   const { id } = await it.db.channelAccount.findFirstOrThrow({ where: { merchantId: merchant.id } });

@@ -98,7 +98,7 @@ describe.skipIf(!isComplete)('channels', () => {
     ['alipay', 'private_key'],
     ['wechatpay', 'private_key'],
   ] as const)(
-    'check %s reports that valid credentials work, and names the wrong setting of invalid credentials',
+    'check %s accepts valid credentials, and names the wrong setting of invalid credentials',
     async (channel, setting) => {
       await add(channel, `${channel}-good`, credentialsOf[channel]());
       const good = await channels('check', channel, '--account', `${channel}-good`);
@@ -112,7 +112,7 @@ describe.skipIf(!isComplete)('channels', () => {
     },
   );
 
-  test('add and rotate reject a setting whose counterpart is missing', async () => {
+  test('add and rotate reject a setting that needs another setting if the other setting is missing', async () => {
     const file = join(home, 'half.json');
     const { direct } = wechatpay.accounts;
     const says = 'public_key_id needs public_key as well: give both or neither.';
@@ -123,7 +123,7 @@ describe.skipIf(!isComplete)('channels', () => {
     expect([rotated.code, rotated.errors]).toEqual([1, expect.stringContaining(says)]);
   });
 
-  test('smoke alipay creates, queries and closes one trade with each method, and does not pay it', async () => {
+  test('smoke alipay creates, queries and closes one trade with each method, and pays no trade', async () => {
     const { code, output, errors } = await channels('smoke', 'alipay', '--account', 'alipay-good');
     expect([code, errors]).toEqual([0, '']);
     const link = (method: string, action: string) => `By ${method}:
@@ -137,7 +137,7 @@ describe.skipIf(!isComplete)('channels', () => {
     );
   });
 
-  test('smoke wechatpay creates, queries and closes one trade with each method that needs no data of a payer', async () => {
+  test('smoke wechatpay creates, queries and closes one trade with each method that needs no payer data', async () => {
     const { code, output, errors } = await channels('smoke', 'wechatpay', '--account', 'wechatpay-good');
     expect([code, errors]).toEqual([0, '']);
     const created = (method: string, action: string) => `By ${method}:
@@ -157,7 +157,7 @@ describe.skipIf(!isComplete)('channels', () => {
     ['alipay', { seller_id: '2088000000000999' }],
     ['wechatpay', { mchid: '1900000999' }],
     ['wechatpay', { sub_mchid: '1900000999' }],
-  ] as const)('rotate %s cannot change the receiver of payments: %j is refused', async (channel, change) => {
+  ] as const)('rotate %s refuses a change of the receiver of payments: %j', async (channel, change) => {
     const rotate = (...settings: string[]) =>
       channels(
         'rotate',

@@ -78,7 +78,7 @@ describe('the client in a browser page', () => {
     asked.slice(1).map(({ at }, index) => at - (asked[index]?.at ?? 0));
   const settled = () => vi.advanceTimersByTimeAsync(0);
 
-  test('a hidden page polls at growing intervals, and never uses a held poll', async () => {
+  test('a hidden page polls at growing intervals, and none of its polls is a held poll', async () => {
     page.turn('hidden');
     const { asked, whats, leave } = waits();
     await vi.advanceTimersByTimeAsync(600_000);
@@ -88,7 +88,7 @@ describe('the client in a browser page', () => {
     await leave();
   });
 
-  test('a hidden page polls again soon after a change', async () => {
+  test('a hidden page polls again after 1 s as long as each poll reports a change', async () => {
     page.turn('hidden');
     let version = 0;
     const { asked, leave } = waits({ answer: () => ({ ...PAYMENT, amount: version++ }) });
@@ -125,7 +125,7 @@ describe('the client in a browser page', () => {
     await leave();
   });
 
-  test('a wait that ends leaves no listeners in the page', async () => {
+  test('when a wait ends, the client has removed all of its listeners from the page', async () => {
     const added = vi.spyOn(page, 'addEventListener');
     const removed = vi.spyOn(page, 'removeEventListener');
     const { leave } = waits();
@@ -135,7 +135,7 @@ describe('the client in a browser page', () => {
     expect(removed.mock.calls).toEqual(expect.arrayContaining(added.mock.calls));
   });
 
-  test('a page that may not use Web Locks uses a stream anyway', async () => {
+  test('a page that is not allowed to use Web Locks uses a stream without a lock', async () => {
     const request = async () => {
       throw new DOMException('Access to the Locks API is denied in this context.', 'SecurityError');
     };
@@ -167,7 +167,7 @@ describe('the client in a browser page', () => {
       vi.stubGlobal('navigator', { locks: { request } });
     });
 
-    test('a page polls, and never uses a held poll, while other pages have all the locks', async () => {
+    test('while other pages have all the locks, a page polls, and none of its polls is a held poll', async () => {
       const { whats, leave } = waits();
       await vi.advanceTimersByTimeAsync(600_000);
       expect(new Set(whats())).toEqual(new Set(['poll']));
@@ -179,7 +179,7 @@ describe('the client in a browser page', () => {
       expect(locks.map(({ signal }) => signal.aborted)).toEqual([true, true, true]);
     });
 
-    test('as soon as a page gets a lock, it opens a stream and cancels its other lock requests, and it releases the lock when it becomes hidden', async () => {
+    test('a page that gets a lock opens a stream and cancels its other lock requests, and a page that becomes hidden releases its lock', async () => {
       const { whats, leave } = waits();
       await vi.advanceTimersByTimeAsync(60_000);
       const [first, second] = locks;
@@ -204,7 +204,7 @@ describe('the client in a browser page', () => {
       await leave();
     });
 
-    test('a page that gets a lock during a poll opens its stream without a pause', async () => {
+    test('a page that gets a lock while it polls opens its stream without a pause', async () => {
       let isGiven = false;
       const { whats, leave } = waits({
         answer() {
@@ -227,7 +227,7 @@ describe('the client in a browser page', () => {
     });
   });
 
-  test('a client outside a page always uses a stream, even if the environment has Web Locks', async () => {
+  test('a client outside a page always uses a stream without a lock, even if the environment has Web Locks', async () => {
     vi.unstubAllGlobals();
     const request = vi.fn();
     vi.stubGlobal('navigator', { locks: { request } });

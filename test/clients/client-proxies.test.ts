@@ -74,19 +74,19 @@ describe('the client behind a proxy that interrupts streams or held polls', () =
   };
   const gaps = (times: number[]) => times.slice(1).map((time, index) => time - (times[index] ?? 0));
 
-  test('if each poll is held, the next poll follows after a short pause', async () => {
+  test('after each held poll the client pauses for 1 s', async () => {
     const { polls } = await asked(noSlot, held);
     // Each poll is held for 10 s and followed by a pause of 1 s.
     expect(new Set(gaps(polls).slice(2))).toEqual(new Set([11_000]));
   });
 
-  test('if polls are answered immediately and without a change, the pauses between them grow', async () => {
+  test('if polls are answered immediately and report no change, the pauses between them grow', async () => {
     const { polls } = await asked(noSlot, async () => asJson(200, PAYMENT));
     expect(gaps(polls)[0]).toBe(1_000);
     expect(new Set(gaps(polls).slice(-20))).toEqual(new Set([15_000]));
   });
 
-  test('if a poll is answered immediately and with a change, the next poll follows soon', async () => {
+  test('if polls are answered immediately and report changes, the pauses between them stay at 1 s', async () => {
     let version = 0;
     const { polls } = await asked(noSlot, async () => asJson(200, { ...PAYMENT, amount: version++ }));
     expect(new Set(gaps(polls))).toEqual(new Set([1_000]));
@@ -96,7 +96,7 @@ describe('the client behind a proxy that interrupts streams or held polls', () =
     ['falls silent after a comment', undefined],
     ['ends after a comment', 1_000],
   ])(
-    'a stream that %s is retried at growing intervals, and the client polls between the tries',
+    'a stream that %s is retried at growing intervals, and the client polls in between',
     async (_, lifeMs) => {
       const { streams, polls } = await asked(async (signal) => stream(signal, lifeMs), held);
       expect(streams.length).toBeGreaterThan(2);
@@ -111,7 +111,7 @@ describe('the client behind a proxy that interrupts streams or held polls', () =
   const settled = () => vi.advanceTimersByTimeAsync(0);
 
   test.each(['online', 'offline', 'a hint that fails'])(
-    'a running poll is aborted and repeated immediately after this event: %s',
+    'this event aborts a running poll, and the client polls again immediately: %s',
     async (news) => {
       const page = new EventTarget();
       vi.stubGlobal('addEventListener', page.addEventListener.bind(page));
@@ -189,7 +189,7 @@ describe('the client behind a proxy that interrupts streams or held polls', () =
     await expect(result).rejects.toThrow('enough');
   });
 
-  test('a stream that works but ends every 30 s is reopened each time', async () => {
+  test('a stream that works but ends every 30 s is reopened immediately each time', async () => {
     const { streams } = await asked(async (signal) => stream(signal, 30_000), held);
     expect(Math.max(...gaps(streams))).toBeLessThan(35_000);
   });

@@ -71,7 +71,7 @@ describe('waitForResult', () => {
     for (const { line } of way.requests) expect(line).not.toContain('ct_');
   });
 
-  test('resumes an interrupted stream where it was interrupted', async () => {
+  test('resumes an interrupted stream after the last state that the client received', async () => {
     const made = await pay(api, key);
     const { result, updates } = waiter(made);
     await eventually(() => updates.length === 1);
@@ -119,7 +119,7 @@ describe('waitForResult', () => {
     }
   });
 
-  test('continues to try while the API cannot be reached', async () => {
+  test('retries while the API cannot be reached', async () => {
     const made = await pay(api, key);
     const { result, updates, connections } = waiter(made);
     await eventually(() => updates.length === 1);
@@ -135,7 +135,7 @@ describe('waitForResult', () => {
     expect(statusesOf(updates)).toEqual(['paying', 'succeeded']);
   });
 
-  test('can start while the API cannot be reached', async () => {
+  test('starts even if the API cannot be reached yet', async () => {
     const made = await pay(api, key);
     way.mode = 'away';
     const { result, connections, updates } = waiter(made);
@@ -146,7 +146,7 @@ describe('waitForResult', () => {
     expect(await result).toMatchObject({ status: 'succeeded' });
   });
 
-  describe('after an attempt that ended without money, while another attempt is undecided', () => {
+  describe('for an attempt that ended without money, while another attempt is undecided', () => {
     /**
      * Creates two live attempts at one order. Both are live because the channel did not answer about the first attempt
      * when the second was started.
@@ -185,7 +185,7 @@ describe('waitForResult', () => {
       expect(await result).toMatchObject({ id: first.id, status: 'failed', orderState });
     });
 
-    test("a call with a merchant's key considers only its own attempt", async () => {
+    test("does not wait for the other attempt if the caller uses a merchant's key", async () => {
       const { first } = await two();
       await decline(first.id);
       const client = createServerClient({ baseUrl: way.url, key });
@@ -193,7 +193,7 @@ describe('waitForResult', () => {
     });
   });
 
-  test('ends when it is aborted, whether it streams, polls or has no connection', async () => {
+  test('ends when its signal is aborted, even if it polls or has no connection', async () => {
     const made = await pay(api, key);
     for (const mode of ['pass', 'refuse', 'away'] as const) {
       way.mode = mode;
@@ -220,7 +220,7 @@ describe('waitForResult', () => {
     }
   });
 
-  test("works with a merchant's key, which can read more fields than a token", async () => {
+  test("works with a merchant's key, and then returns fields that a client token cannot read", async () => {
     const made = await pay(api, key);
     await settle(made.id);
     const client = createServerClient({ baseUrl: `${way.url}/`, key });
@@ -228,7 +228,7 @@ describe('waitForResult', () => {
     await expect(client.waitForResult('pay_nobody')).rejects.toMatchObject({ code: 'payment_not_found' });
   });
 
-  test("does not treat an error in the caller's callback as a broken stream", async () => {
+  test("does not retry the stream because of an error that the caller's callback throws", async () => {
     const made = await pay(api, key);
     await settle(made.id);
     const thrown: unknown[] = [];
@@ -254,7 +254,7 @@ describe('waitForResult', () => {
 });
 
 describe('calls of the client', () => {
-  test('an error has the code, the invalid fields and the request id', async () => {
+  test('an error contains the code, the invalid fields and the request id', async () => {
     const client = createServerClient({ baseUrl: way.url, key });
     const wrong = client.createPayment({
       order: { id: 'x', amount: 0, currency: 'CNY' },
@@ -266,7 +266,7 @@ describe('calls of the client', () => {
     expect((error as NodropError).errors[0]?.path).toBe('order.amount');
   });
 
-  test('a missing answer, or an answer that does not come from nodrop, leads to the error `no_answer`', async () => {
+  test('if there is no answer, or if the answer does not come from nodrop, the error has the code `no_answer`', async () => {
     const token = 'ct_1';
     const noAnswer = { name: 'NodropError', code: 'no_answer', status: undefined, errors: [] };
     way.mode = 'away';
@@ -285,7 +285,7 @@ describe('calls of the client', () => {
     await expect(captive.getPayment('pay_1', { token })).rejects.toMatchObject(noAnswer);
   });
 
-  test('every call of a payer ends when its signal is aborted, and after its timeout', async () => {
+  test('every call of a payer ends when its signal is aborted or its timeout has passed', async () => {
     const fetch = (_: string, { signal }: RequestInit) =>
       new Promise<Response>((_resolve, reject) => {
         signal?.addEventListener('abort', () => reject(signal.reason));
@@ -307,7 +307,7 @@ describe('calls of the client', () => {
     }
   });
 
-  test('a hint reaches the workflow, and ends the pause of a call that waits for the API', async () => {
+  test('a hint is forwarded to the workflow, and makes a call that waits for the API try again immediately', async () => {
     const made = await pay(api, key);
     way.mode = 'away';
     const { client, connections, result, updates } = waiter(made);
@@ -320,7 +320,7 @@ describe('calls of the client', () => {
     await result;
   });
 
-  test('choosing another channel creates another payment with a token of its own', async () => {
+  test('switching the channel creates another payment with its own token', async () => {
     const made = await pay(api, key);
     const client = createClient({ baseUrl: way.url });
     const other = await client.switchChannel(made.id, { channel: 'simulator2' }, { token: made.clientToken });
@@ -356,7 +356,7 @@ describe('a stream that the service ends after its maximum lifetime', () => {
 
   const paths = () => short.requests.map(({ line }) => line.replace(/^GET .*pay_\w+/, ''));
 
-  test('is resumed where it ended, and changes that happen before the next stream are reported', async () => {
+  test('is resumed after its last state, and changes that happen before the next stream are reported', async () => {
     const made = await pay(brief, key);
     const updates: PaymentForPayer[] = [];
     const connections: Connection[] = [];

@@ -138,7 +138,7 @@ for (const generator of GENERATORS) {
   // The test is skipped if the generator's runtime is missing. If the runtime's registry could not be reached, `npm
   // test` has already failed.
   test.skipIf(tools === undefined)(
-    `a client in ${generator} compiles, takes a payment, and accepts values of a later API`,
+    `a client in ${generator} compiles, follows a payment to its end, and accepts values of a later API`,
     async () => {
       if (tools === undefined) return;
       const folder = mkdtempSync(join(tmpdir(), 'nodrop-generated-'));

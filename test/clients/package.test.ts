@@ -55,7 +55,7 @@ const WITHOUT_REQUIRE_OF_MODULES = process.allowedNodeEnvironmentFlags.has('--ex
 test.each([
   ['import', 'pay.mjs', ''],
   ['require', 'pay.cjs', 'cjs/'],
-])('a program that uses %s takes a payment', async (_, program, place) => {
+])('a program that loads the package with %s creates and reads a payment', async (_, program, place) => {
   cpSync(join(programs, program), join(folder, program));
   const said = await run(process.execPath, [...WITHOUT_REQUIRE_OF_MODULES, program, api.url, key]);
   const installed = join(folder, 'node_modules/@nodrop/client', place);
@@ -67,7 +67,7 @@ test.each([
   });
 });
 
-test('the package contains its code and types, and packing it leaves no files in the clone', () => {
+test('the package contains its code and types, and packing it leaves no files in the repository', () => {
   const all = readdirSync(join(folder, 'node_modules/@nodrop/client'), { recursive: true, encoding: 'utf8' });
   const own = ['api.d.ts', 'index.d.ts', 'index.js', 'package.json', 'server.d.ts', 'server.js'];
   const both = [...own, ...own.map((name) => `cjs/${name}`)];
@@ -155,7 +155,7 @@ describe('types', () => {
       .map((name) => join(under, name));
   }
 
-  test('let the code snippets of all documentation pages compile', async () => {
+  test('allow the code snippets of all documentation pages to compile', async () => {
     expect(snippets.length).toBeGreaterThanOrEqual(6);
     // The other packages that shops install together with the client.
     symlinkSync(join(root, 'node_modules/standardwebhooks'), join(folder, 'node_modules/standardwebhooks'));
@@ -163,7 +163,7 @@ describe('types', () => {
     expect(await complaints(files)).toBe('');
   });
 
-  test('a snippet with an error makes the check fail', async () => {
+  test('detect an error in a snippet', async () => {
     const [first] = snippets.filter(({ code }) => code.includes('createPayment'));
     const wrong =
       first?.code.replace('checkoutUrl', 'chekoutUrl').replace('createPayment', 'createPaiment') ?? '';

@@ -48,13 +48,13 @@ describe('retries', () => {
     expect(await asked(refusal, 1, read)).toEqual({ count: 2, outcome: { id: 'pay_1' } });
   });
 
-  test('a refusal is returned after three tries, or after the first try if its Retry-After is too long', async () => {
+  test('a temporary refusal is returned after three tries, or after one try if its Retry-After is too long', async () => {
     expect(await asked(() => problem(503, 'too_busy'), 9, read)).toEqual({ count: 3, outcome: 'too_busy' });
     const late = () => problem(503, 'too_busy', { 'retry-after': '600' });
     expect(await asked(late, 9, read)).toEqual({ count: 1, outcome: 'too_busy' });
   });
 
-  test('a request is not retried after a permanent refusal, and a request to resolve a payment is never retried', async () => {
+  test('a permanent refusal is never retried, and neither is a request to resolve a payment', async () => {
     const settled = () => problem(409, 'order_already_paid');
     expect(await asked(settled, 9, read)).toEqual({ count: 1, outcome: 'order_already_paid' });
     const decide = (by: ServerClient) => by.resolvePayment('pay_1', { action: 'accept', note: 'seen' });
@@ -92,7 +92,7 @@ describe('verifyEvent', () => {
     }
   };
 
-  test("reads an event that nodrop's own client sends, and the signature of nodrop's read-back request is valid", async () => {
+  test("reads an event that nodrop itself has signed, and accepts the signature of nodrop's read-back request", async () => {
     const received: { headers: IncomingHttpHeaders; body: Buffer }[] = [];
     const server = createServer(async (request, response) => {
       const chunks: Buffer[] = [];
@@ -118,7 +118,7 @@ describe('verifyEvent', () => {
     );
   });
 
-  test('accepts the body as text or bytes, and the headers in the form of Fetch or of Node', () => {
+  test('accepts the body as text or bytes, and the headers as a Headers object or a plain object', () => {
     for (const given of [body, Buffer.from(body), new TextEncoder().encode(body)])
       for (const headers of [headersOf(), new Headers(headersOf())])
         expect(verifyEvent({ body: given, headers, secret })).toMatchObject({
@@ -161,14 +161,14 @@ describe('verifyEvent', () => {
     expect(verifyEvent({ body, headers: headersOf(), secret }).id).toBe(ID);
   });
 
-  test('uses the tolerance that `toleranceSeconds` sets', () => {
+  test('uses the tolerance that the option `toleranceSeconds` sets', () => {
     const headers = headersOf(secret, now - 310);
     expect(verifyEvent({ body, headers, secret, toleranceSeconds: 3_600 }).id).toBe(ID);
     const fresh = { body, headers: headersOf(secret, now - 100), secret };
     expect(errorOf(() => verifyEvent({ ...fresh, toleranceSeconds: 50 }))).toEqual(UNVERIFIED);
   });
 
-  test('returns the `test` field, by which a program recognises a test event', () => {
+  test('returns the `test` field, which marks a test event', () => {
     const text = JSON.stringify({ ...JSON.parse(body), test: true });
     expect(verifyEvent({ body: text, headers: headersOf(secret, now, text), secret }).test).toBe(true);
     expect(verifyEvent({ body, headers: headersOf(), secret }).test).toBeUndefined();
@@ -182,7 +182,7 @@ describe('verifyEvent', () => {
     expect(error).toMatchObject({ name: 'NodropError', code: 'event_malformed', status: 400 });
   });
 
-  test('throws a TypeError, and not `event_unverified`, for a programming error', () => {
+  test('throws a TypeError instead of `event_unverified` if the caller passes no secret or a parsed body', () => {
     const headers = headersOf();
     for (const missing of [undefined, '', 'whsec_'])
       expect(() => verifyEvent({ body, headers, secret: missing })).toThrow(TypeError);

@@ -119,7 +119,7 @@ describe('the operations', () => {
   });
 
   test.each(ofServers)(
-    'the request of %s is as the OpenAPI document describes it, and a write has an idempotency key',
+    'the request of %s matches the OpenAPI document, and a write has an idempotency key',
     async (_, one) => {
       const sent: Sent[] = [];
       const recording = createServerClient({
@@ -144,7 +144,7 @@ describe('the operations', () => {
   );
 
   test.each(ofServers)(
-    'the call %s ends when its signal is aborted, and after its timeout',
+    'the call %s ends when its signal is aborted or its timeout has passed',
     async (_, one) => {
       const hanging = createServerClient({
         baseUrl: 'https://pay.example',
@@ -204,7 +204,7 @@ describe('a payment', () => {
     expect(sent).toHaveLength(1);
   });
 
-  test('if the answer to a create is lost, the client repeats the create with the same key, and one payment exists', async () => {
+  test('if the answer to a create request is lost, the client repeats the request with the same key, and only one payment exists', async () => {
     const { client: recording, sent } = recorded(lost(1));
     const wanted = newPayment();
     const made = await recording.createPayment(wanted);
@@ -217,7 +217,7 @@ describe('a payment', () => {
 });
 
 describe('a refund', () => {
-  test('a refund without an idempotency key is refused before a request is sent, because each run of the program would make another refund', async () => {
+  test('a refund without an idempotency key is refused before a request is sent, because a repeated call would make another refund', async () => {
     const { client: recording, sent } = recorded(() => undefined);
     const refuse = recording.createRefund as (...args: unknown[]) => Promise<unknown>;
     for (const options of [undefined, {}, { idempotencyKey: undefined }, { idempotencyKey: '' }]) {
@@ -228,7 +228,7 @@ describe('a refund', () => {
     expect(sent).toEqual([]);
   });
 
-  test('a partial refund is made once, even if all answers are lost and another process repeats the request later', async () => {
+  test('a partial refund is made once, even if all answers are lost and another process repeats the request with the same key', async () => {
     const { id } = await paid();
     const options = { idempotencyKey: `return-of-${id}` };
     const { client: recording, sent } = recorded(lost(1, 2, 3));
@@ -267,7 +267,7 @@ describe('an order', () => {
 });
 
 describe('lists', () => {
-  test('a list is read page by page, and only as far as the caller reads', async () => {
+  test('a list is read page by page, and only the pages that the caller needs are requested', async () => {
     const mine = await newKey(api.db);
     const { client: recording, sent } = recorded(() => undefined, mine.key);
     const ids: string[] = [];
@@ -292,7 +292,7 @@ describe('lists', () => {
 });
 
 describe('the feed', () => {
-  test('can be read to its end, and from a cursor', async () => {
+  test('can be read from its start or from a cursor to its end', async () => {
     const mine = createServerClient({ baseUrl: api.url, key: (await newKey(api.db)).key });
     const first = await paid(mine);
     const second = await paid(mine);
@@ -304,7 +304,7 @@ describe('the feed', () => {
     expect(paymentsOf(await all(mine.listEvents({ after: nextCursor })))).toEqual([second.id]);
   });
 
-  test('can be followed beyond its end and through an outage until the caller stops', async () => {
+  test('can be followed beyond its end until the caller stops, even if some answers are lost', async () => {
     const mine = await newKey(api.db);
     const { client: recording, sent } = recorded(lost(2, 3, 4), mine.key);
     const own = createServerClient({ baseUrl: api.url, key: mine.key });
@@ -354,7 +354,7 @@ test('a server client cannot be created without a key', () => {
     expect(() => createServerClient({ baseUrl: api.url, key: missing })).toThrow(TypeError);
 });
 
-test('waitForResult returns the payment that the channel reported as paid', async () => {
+test('waitForResult returns the paid payment', async () => {
   const { id } = await paid();
   expect(await client.waitForResult(id)).toMatchObject({
     id,

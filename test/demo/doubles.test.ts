@@ -11,7 +11,7 @@ import { Books as AlipayBooks } from '../doubles/alipay/books.ts';
 import { type Merchant, Books as WechatpayBooks } from '../doubles/wechatpay/books.ts';
 
 describe('the books of a double', () => {
-  test('contain a trade of Alipay, with its amount and its refunded amount, once the payer has opened the trade', () => {
+  test('contain an Alipay trade with its amount and its refunded amount after the payer has opened the trade', () => {
     const books = new AlipayBooks();
     const terms = { appId: '1', subject: 'x', notifyUrl: 'http://x', ends: Date.now() + 60_000 };
     const open = (outTradeNo: string) => books.open({ ...terms, outTradeNo, total: 1050 });
@@ -93,7 +93,7 @@ describe('the callback proxy', () => {
     return { came, proxy, send };
   }
 
-  test('loses some callbacks, duplicates others, breaks signatures, changes amounts, and counts the callbacks that it forwards', async () => {
+  test('loses, duplicates or falsifies some callbacks, and counts the callbacks that it forwards', async () => {
     const { came, proxy, send } = await build();
     const ids = Array.from({ length: 300 }, (_, nth) => `pay_${nth}`);
     const answers = await Promise.all(ids.map((id) => send(`/callbacks/wechatpay/acc_1/${id}/proof`)));
@@ -125,7 +125,7 @@ describe('the callback proxy', () => {
     expect(came[0]?.headers['x-other']).toBeUndefined();
   });
 
-  test('treats all callbacks of one payment the same way, but changes the amount only in the first of them', async () => {
+  test('handles all callbacks of one payment in the same way, but changes the amount only in the first callback', async () => {
     const { came, send } = await build();
     const ids = Array.from({ length: 300 }, (_, nth) => `pay_${nth}`);
     const path = (id: string) => `/callbacks/wechatpay/acc_1/${id}/proof`;
@@ -138,7 +138,7 @@ describe('the callback proxy', () => {
     }
   });
 
-  test('reads the payment from the form of an Alipay callback if the address names only the account', async () => {
+  test("reads the payment from the form of an Alipay callback if the callback's URL names only the account", async () => {
     const { came, proxy, send } = await build();
     const ids = Array.from({ length: 300 }, (_, nth) => `pay_${nth}`);
     await Promise.all(
@@ -171,7 +171,7 @@ describe('the options of the demo', () => {
       new Command().exitOverride().configureOutput({ writeErr: () => {}, writeOut: () => {} }),
     );
 
-  test('select the simulator if no channel is named, and otherwise the named channels in their order', () => {
+  test('select the simulator if no channel is named, and otherwise the named channels in the given order', () => {
     expect(read()).toEqual({ payers: PAYERS });
     expect(read('--channels', 'wechatpay,alipay')).toEqual({
       payers: PAYERS,
@@ -189,7 +189,7 @@ describe('the options of the demo', () => {
     [['--payers', '1e2'], 'Use 20 to 1000'],
     [['--chanels', 'alipay'], 'Did you mean --channels'],
     [['alipay'], 'too many arguments'],
-  ])('the wrong options %j are rejected with a sentence that says why', (args, sentence) => {
+  ])('the wrong options %j are rejected with an error that gives the reason', (args, sentence) => {
     expect(() => read(...args)).toThrow(sentence);
   });
 });

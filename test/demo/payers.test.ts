@@ -11,13 +11,13 @@ describe('the planned payers', () => {
     expect(planPayers(8, 50)).not.toEqual(planPayers(7, 50));
   });
 
-  test('include the fixed number of payers for every scene', () => {
+  test('include the fixed number of payers of each scene', () => {
     const habits = planPayers(7, 50).map(({ habit }) => habit);
     for (const scene of SCENES)
       expect(habits.filter((habit) => habit === scene)).toHaveLength(PAYERS_A_SCENE);
   });
 
-  test('arrive within 60 s, and each has an order of its own with an amount that the API accepts', () => {
+  test('arrive within 60 s, and each payer has their own order with an amount that the API accepts', () => {
     const payers = planPayers(7, 500);
     expect(new Set(payers.map(({ orderId }) => orderId)).size).toBe(500);
     for (const { amount, arrivesAfterMs, expiresInSeconds } of payers) {
@@ -32,14 +32,14 @@ describe('the payers at the doubles of channels', () => {
   const both = ['wechatpay', 'alipay'];
   const at = (names: readonly string[]) => atChannels(planPayers(44, 240), names);
 
-  test('pay in CNY, and with two channels half of them begin at each channel', () => {
+  test('pay in CNY, and are divided equally between two channels', () => {
     const payers = at(both);
     expect(new Set(payers.map(({ currency }) => currency))).toEqual(new Set(['CNY']));
     expect(new Set(payers.flatMap(({ channels }) => channels))).toEqual(new Set(both));
     expect(payers.filter(({ channels }) => channels[0] === 'alipay').length).toBeGreaterThan(110);
   });
 
-  test('play every scene, but pay late only at a channel whose payment link still works after the close', () => {
+  test('play every scene, but pay late only at a channel whose payment link still works after a close', () => {
     const payers = at(both);
     expect(scenesOf(payers)).toEqual(new Set(['paidTwice', 'paidLate', 'cancelled']));
     const of = (habit: string) => payers.filter((payer) => payer.habit === habit);
@@ -49,7 +49,7 @@ describe('the payers at the doubles of channels', () => {
       expect(of(habit).map(({ channels }) => channels)).toEqual(Array(PAYERS_A_SCENE).fill(['alipay']));
   });
 
-  test('play only the scenes of their channel if there is one channel, and the report does not require the other scenes', () => {
+  test('play only the scenes that a single channel supports, and the report then does not require the other scenes', () => {
     expect(scenesOf(at(['alipay']))).toEqual(new Set(['paidLate', 'cancelled']));
     expect(scenesOf(at(['wechatpay']))).toEqual(new Set());
     expect(at(['wechatpay']).filter(({ habit }) => habit.startsWith('pays when'))).toEqual([]);

@@ -23,7 +23,7 @@ import {
 } from './report-support.ts';
 
 describe('books that agree', () => {
-  test('lead to a report without offences, with equal totals, and with the way in which nodrop detected each payment', () => {
+  test('lead to a report without offences and with equal totals, which says how nodrop detected each payment', () => {
     const accounts = account(right);
     expect(accounts.offences).toEqual([]);
     const sums = (CNY: number, JPY: number) => new Map(Object.entries({ CNY, JPY }));
@@ -170,7 +170,7 @@ describe('money that must be given back is reported', () => {
     expect(account(books).difference.get('CNY')).toBe(1050);
   });
 
-  test('as waiting for an operator, together with the sum, if the payment has an attention', () => {
+  test('as waiting for an operator, together with its sum, if the payment has an attention', () => {
     const attention = { attention: 'refund_failing', attentionDetail: 'The channel says no.' };
     const books = withTrade(
       trade('pay_7'),
@@ -190,7 +190,7 @@ describe('money that must be given back is reported', () => {
     expect(account(books).difference.get('CNY')).toBe(0);
   });
 
-  test('if nodrop counts it as refunded and the wallet does not', () => {
+  test('if nodrop records it as refunded but the wallet does not', () => {
     const books = withTrade(trade('pay_5'));
     const accounts = account(books);
     expect(accounts.offences.map(({ kind, paymentId }) => [kind, paymentId])).toEqual([
@@ -201,10 +201,10 @@ describe('money that must be given back is reported', () => {
   });
 });
 
-describe('money that was given back without a reason is reported', () => {
+describe('money that was given back without a valid reason is reported', () => {
   const row = /given back without a reason +1 +!!! must be 0/;
 
-  test('if the money paid the order', () => {
+  test('if the money has paid its order', () => {
     const books = withTrade(
       trade('pay_1', givenBack),
       withRefunds(
@@ -293,14 +293,14 @@ test.each([
   expect(offendersList(report(accounts))).toContain('NOT SEEN');
 });
 
-describe('the run fails and the report names', () => {
+describe('the run fails, and its report names', () => {
   test('an order with two payments on one channel', () => {
     const books = withOrder(0, order('order-1', [payment('pay_1'), payment('pay_9', closed)]));
     expect(account(books).offences.map(({ kind }) => kind)).toEqual(['doubled']);
     expect(closingTable(report(account(books)))).toMatch(/pressed pay twice.+!!! 1 DOUBLED/);
   });
 
-  test('two payments that one double press of the button made', () => {
+  test('two payments that were created by one double press of the pay button', () => {
     const { shop } = report(account(right));
     const wrong = report(account(right), { shop: { ...shop, doublePresses: [['pay_1', 'pay_2']] } });
     expect(isClean(wrong)).toBe(false);
@@ -316,7 +316,7 @@ describe('the run fails and the report names', () => {
 });
 
 describe('a payment', () => {
-  test('does not have to end while WeChat Pay refuses to close it, and is counted as too young to be closed', () => {
+  test('may stay live after its expiry while WeChat Pay does not close it yet, and is counted as too young to be closed', () => {
     const young = { ...waiting, channel: 'wechatpay', expiresAt: '2026-11-21T10:01:00.000Z' } as const;
     const books = withOrder(
       2,
@@ -337,7 +337,7 @@ describe('a payment', () => {
     expect(reconcile(other, new Set(), Date.parse('2026-11-21T10:01:00.000Z')).live).toBe(1);
   });
 
-  test('counts as paid late if the shop had cancelled it before the payer paid, and its order has no other payment', () => {
+  test('is counted as paid late if the shop cancelled it before the payer paid, and its order has no other payment', () => {
     const late = { cancelRequestedAt: '2026-11-21T09:59:00.000Z' };
     const books = withOrder(0, order('order-1', [payment('pay_1', late)]));
     expect(account(books).scenes.paidLate.count).toBe(account(right).scenes.paidLate.count + 1);

@@ -43,7 +43,7 @@ test.each([
   ['10.0.0.5        temporal', '10.0.0.5:7233'],
   ['fd00::5         temporal temporal.nodrop_servers', '[fd00::5]:7233'],
 ])(
-  'the script looks up the host name once, and gives every tool the address from the line "%s"',
+  'the script looks up the host name once, and passes the address from the line "%s" to every tool',
   (line, address) => {
     const { status, stdout, of } = run({ getent: `echo "${line}"`, temporal: '' });
     expect(of('getent')).toEqual(['getent hosts temporal at temporal:7233']);
@@ -67,7 +67,7 @@ test('the script gives up after two minutes, even if each attempt is slow', () =
   expect(status).toBe(1);
 });
 
-test('while the server does not answer, its address is looked up again, even if each look-up takes 20 s', () => {
+test('while the server does not answer, the script looks up its address again, even if each look-up takes 20 s', () => {
   const { status, of, seconds } = run({
     getent: `${spend('20')}\n[ $(grep -c ^getent ${folder}/calls) = 1 ] && echo 10.0.0.5 || echo 10.0.0.9`,
     temporal: `case $TEMPORAL_ADDRESS in 10.0.0.9:7233) exit 0 ;; esac\n${spend('10')}\nexit 1`,
@@ -81,7 +81,7 @@ test('while the server does not answer, its address is looked up again, even if 
   expect(seconds).toBeLessThan(120);
 });
 
-test('a host name that does not exist yet is looked up again for up to two minutes', () => {
+test('the script looks up a host name that does not exist yet for up to two minutes', () => {
   const { status, of, stderr } = run({ getent: 'exit 2', temporal: '' });
   expect(of('getent')).toHaveLength(61);
   expect(of('temporal')).toEqual([]);

@@ -44,16 +44,21 @@ function run(args: readonly string[], env: NodeJS.ProcessEnv) {
 test.skipIf(!isRoot).each([
   ['npm run check:compose', ['scripts/check-compose.mjs']],
   ['npm test', ['--import', 'tsx', 'scripts/obtain-tools.ts', 'docker-compose']],
-])('before %s installs software as root, it announces this and says how to prevent it', (_name, args) => {
-  const { status, lines } = run(args, {});
-  const said = lines.findIndex((line) => /^Installing into this system, as root.*docker-compose/.test(line));
-  const done = lines.findIndex((line) => /^apt-get (update|install)/.test(line));
-  expect(lines[said]).toContain('set NODROP_INSTALL=no');
-  expect(said).toBeGreaterThanOrEqual(0);
-  expect(done).toBeGreaterThan(said);
-  expect(lines).toContain('apt-get install -q -y --no-install-recommends docker-compose');
-  expect(status).toBe(0);
-});
+])(
+  'before %s installs software as root, it prints a warning and the setting that prevents the installation',
+  (_name, args) => {
+    const { status, lines } = run(args, {});
+    const said = lines.findIndex((line) =>
+      /^Installing into this system, as root.*docker-compose/.test(line),
+    );
+    const done = lines.findIndex((line) => /^apt-get (update|install)/.test(line));
+    expect(lines[said]).toContain('set NODROP_INSTALL=no');
+    expect(said).toBeGreaterThanOrEqual(0);
+    expect(done).toBeGreaterThan(said);
+    expect(lines).toContain('apt-get install -q -y --no-install-recommends docker-compose');
+    expect(status).toBe(0);
+  },
+);
 
 test.each([
   ['npm run check:compose', ['scripts/check-compose.mjs']],
@@ -64,7 +69,7 @@ test.each([
   expect(status).toBe(0);
 });
 
-test('npm test reports why Caddy is missing, and reports that its tests are skipped', () => {
+test('npm test reports why Caddy is missing, and that the tests of Caddy are skipped', () => {
   writeFileSync(join(folder, 'apt-get'), '#!/bin/sh\necho "E: No such package" >&2\nexit 100\n', {
     mode: 0o755,
   });
@@ -74,20 +79,23 @@ test('npm test reports why Caddy is missing, and reports that its tests are skip
   expect(status).toBe(0);
 });
 
-test.skipIf(!isRoot)('if Caddy is not found, npm test as root updates the package lists once', () => {
-  writeFileSync(
-    join(folder, 'apt-get'),
-    `#!/bin/sh
+test.skipIf(!isRoot)(
+  'if Caddy is not found and npm test runs as root, npm test updates the package lists once',
+  () => {
+    writeFileSync(
+      join(folder, 'apt-get'),
+      `#!/bin/sh
 echo "apt-get $*" >>${folder}/log
 case $1 in update) echo 1 >${folder}/lists ;; download) [ -e ${folder}/lists ] ;; esac
 `,
-    { mode: 0o755 },
-  );
-  const args = ['--import', 'tsx', 'scripts/obtain-tools.ts', 'caddy'];
-  const { lines } = run(args, { XDG_CACHE_HOME: join(folder, 'cache') });
-  expect(lines.filter((line) => /^apt-get [du]/.test(line))).toEqual([
-    'apt-get download -q caddy',
-    'apt-get update -q',
-    'apt-get download -q caddy',
-  ]);
-});
+      { mode: 0o755 },
+    );
+    const args = ['--import', 'tsx', 'scripts/obtain-tools.ts', 'caddy'];
+    const { lines } = run(args, { XDG_CACHE_HOME: join(folder, 'cache') });
+    expect(lines.filter((line) => /^apt-get [du]/.test(line))).toEqual([
+      'apt-get download -q caddy',
+      'apt-get update -q',
+      'apt-get download -q caddy',
+    ]);
+  },
+);

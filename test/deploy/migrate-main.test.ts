@@ -25,7 +25,7 @@ function migrate(databaseUrl: string | undefined, secret = 's'.repeat(32)) {
   return { said, ended: once(child, 'close').then(([code]) => code) };
 }
 
-test('the migration program waits for the database and applies the migrations, and its second run applies nothing', async () => {
+test('the migration program waits for the database and applies the migrations, and a second run applies nothing', async () => {
   const database = await emptyDatabase();
   undo.push(() => database.drop());
   const url = new URL(database.url);
@@ -72,7 +72,7 @@ test('the migration program ends without waiting if the password of the database
   expect(said.err).toMatch(/^The database does not answer \(password authentication failed[^\n]+\n$/);
 });
 
-test('the migration program fails if NODROP_SECRET is not the secret of the database, so that a deployment stops before it replaces processes', async () => {
+test('the migration program fails if NODROP_SECRET is not the secret of the database, which stops a deployment before it replaces processes', async () => {
   const database = await emptyDatabase();
   undo.push(() => database.drop());
   expect(await migrate(database.url).ended).toBe(0);

@@ -126,7 +126,7 @@ describe.skipIf(caddy === '')('the proxy for operators', () => {
     expect(validate({ OPERATOR_HASH: '' })).not.toBe(0);
   });
 
-  test('forwards a request that has the right host name and a password, and does not forward the password', async () => {
+  test('forwards a request with the right host name and password, but does not forward the password', async () => {
     expect(await ask(WEB_UI, { ...host(WEB_UI), ...SIGNED_IN })).toEqual({ status: 200, body: 'the Web UI' });
     expect(seen.map(({ authorization }) => authorization)).toEqual([undefined]);
     expect(await ask(ADMIN, { ...host(ADMIN), ...SIGNED_IN }, '/details')).toEqual({

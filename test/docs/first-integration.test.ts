@@ -53,7 +53,7 @@ test('docs/first-integration.md leads from npm start to an order that the receiv
   expect(output).toContain(`"paid_payment_id":"${id}"`);
 });
 
-test('a block of commands fails if any of its commands fails', async () => {
+test('a block of commands fails if one of its commands fails', async () => {
   expect(await shell.type('(exit 3)\necho on')).toEqual({ code: 3, output: 'on\n' });
   expect(await shell.type('echo on')).toEqual({ code: 0, output: 'on\n' });
 });

@@ -24,7 +24,7 @@ test('each quickstart page has a test', () => {
   expect(pages).toEqual(['README.md', ...PAGES.map(({ name }) => `${name}.md`)].sort());
 });
 
-test('the command in docs/quickstarts/php.md passes every setting that the receiver reads to php-fpm', () => {
+test('the command in docs/quickstarts/php.md passes to php-fpm every setting that the receiver reads', () => {
   const text = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
   const names = (path: string, rule: RegExp) => [
     ...new Set([...text(path).matchAll(rule)].map(([, name]) => name)),

@@ -92,7 +92,7 @@ describe('the host names that the admin listener accepts', () => {
     ).map(({ status }) => status);
   const answered = [200, 200, 200, 404];
 
-  test('on loopback the admin listener accepts only loopback host names, because a web page can point its own name to loopback', async () => {
+  test('on loopback the admin listener accepts only loopback host names, because the DNS name of a web page can point to loopback', async () => {
     for (const as of ['localhost', 'localhost:3001', '127.0.0.1:3001', '127.0.0.1', '[::1]:3001'])
       expect([as, await statuses(as, '127.0.0.1')]).toEqual([as, answered]);
     for (const as of ['evil.example', 'evil.example:3001', '127.0.0.1.evil.example', '10.0.0.7'])
@@ -227,7 +227,7 @@ describe('/details', () => {
     expect(await shown()).toEqual([]);
   });
 
-  test('shows that the sweep is not running, and the metrics do the same', async () => {
+  test('the details and the metrics show that the sweep is not running', async () => {
     const at = Date.now();
     const lastCompletedAt = new Date(at - 90_000);
     const paused: SweepStatus = { state: 'paused', note: 'until tomorrow', lastCompletedAt };
@@ -261,7 +261,7 @@ describe('/details', () => {
     expect(await shown()).toEqual([`${completed} Nan`]);
   });
 
-  test('the metric of lost rows counts workflows whose row is missing, and is omitted without Temporal', async () => {
+  test('the metric of lost rows counts workflows whose database row is missing, and is omitted if Temporal cannot be reached', async () => {
     const metrics = createMetrics();
     let isAway = false;
     metrics.watchLostRows(async () => {

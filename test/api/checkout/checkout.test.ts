@@ -90,7 +90,7 @@ describe('the cashier page', () => {
     expect(link('Back to the shop')).toBeDefined();
   });
 
-  test('links back to the shop while the channel has not answered', async () => {
+  test('while the channel has not answered, the page links back to the shop', async () => {
     const made = await pay(api, key, { returnUrl: RETURN_URL });
     const seen = await api.call(`/v1/payments/${made.id}`, { key: made.clientToken });
     for (const [ago, screen] of [
@@ -125,7 +125,7 @@ describe('the cashier page', () => {
     expect(link('Pay')).toBeUndefined();
   });
 
-  test('tells a returning payer that nodrop is asking the bank, and offers the payment again', async () => {
+  test('tells a returning payer that nodrop is still asking the bank, and repeats the payment link', async () => {
     const made = await pay(api, key, { returnUrl: RETURN_URL });
     const { text, link, refresh, screen } = await page(made.id, made.clientToken, '&returned=1');
     // The payer may act on this screen. Nothing in the HTML is folded, because a refresh of the page would fold it
@@ -154,7 +154,7 @@ describe('the cashier page', () => {
     expect(shown.link('Pay')).toBeUndefined();
   });
 
-  test('links back to the shop when the next action has expired, because no other next action is offered', async () => {
+  test('when the next action has expired, the page links back to the shop', async () => {
     const made = await pay(api, key, { returnUrl: RETURN_URL });
     const nextAction = {
       type: 'redirect',
@@ -167,7 +167,7 @@ describe('the cashier page', () => {
     expect(link('Back to the shop')).toBeDefined();
   });
 
-  test('a page without its token says that the link is private, and is the same for every payment id', async () => {
+  test('a page without its token says that the link is private, and has the same content for every payment id', async () => {
     const made = await pay(api, key, { returnUrl: RETURN_URL });
     const { text } = await open(made.id);
     expect(text).toBe((await open('pay_nobody')).text);
@@ -250,7 +250,7 @@ describe('the cashier page', () => {
   });
 
   test.each(['checkout', 'return'])(
-    'the answer to a broken link under /%s is a page whose style sheet and icon load',
+    'a broken link under /%s is answered with a page whose style sheet and icon can be loaded',
     async (path) => {
       const { id } = await pay(api, key);
       for (const query of [`token=${'x'.repeat(3_000)}`, 'token=ct_a&token=ct_b', 'token=%00', 'token']) {
@@ -268,7 +268,7 @@ describe('the cashier page', () => {
     },
   );
 
-  test('if a URL has several tokens, the first token is used, and a repeated `returned` mark counts once', async () => {
+  test('if a URL contains several tokens, the first token is used, and a repeated `returned` parameter has no further effect', async () => {
     const { id, clientToken } = await pay(api, key);
     expect((await open(`${id}?token=${clientToken}&token=ct_b&returned=1&returned=1`)).status).toBe(200);
     expect((await api.call(`/return/${id}?token=${clientToken}&token=ct_b`)).status).toBe(303);
@@ -285,7 +285,7 @@ describe('the cashier page', () => {
     expect(text).toContain('data-return-url="https://shop.example/?a=%22%3E%3Cb%3E&amp;c&amp;paymentId=');
   });
 
-  test("shows the attempt's own subject after the order's subject has changed", async () => {
+  test("shows the subject under which the attempt was created, even after the order's subject has changed", async () => {
     const order = { id: newOrderId(), amount: 1050, currency: 'CNY', subject: 'Two tickets' };
     const made = await pay(api, key, { order });
     await api.call(`/v1/orders/${order.id}`, { method: 'PATCH', key, body: { subject: 'Three tickets' } });
@@ -305,7 +305,7 @@ describe('the cashier page', () => {
     }
   });
 
-  test("the page's files import only each other, and browsers revalidate them each time", async () => {
+  test("the page's files import only each other, and browsers revalidate the files each time", async () => {
     for (const name of ['page.js', 'nodrop.js', 'uqr.js', 'currencies.js', 'schemes.js', 'page.css']) {
       const { status, headers, text } = await open(`assets/${name}`);
       expect([status, headers.get('cache-control')]).toEqual([200, 'no-cache']);

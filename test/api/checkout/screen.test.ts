@@ -37,7 +37,7 @@ describe('the screen', () => {
   const screenOf = async (changes: object, now = BEFORE, mayHavePaid = false) =>
     (await import(modules('screen.js'))).screenOf({ ...PAYMENT, ...changes }, { now, mayHavePaid });
 
-  test('while the service queries the channel, the screen is never "unpaid", whatever the state of the payment', async () => {
+  test('while a payment has no result, the screen is never "unpaid"', async () => {
     for (const status of ['created', 'paying', 'a new one'])
       for (const nextAction of [null, PAYMENT.nextAction])
         for (const now of [BEFORE, BEFORE + 1, BEFORE + 1e9])
@@ -46,7 +46,7 @@ describe('the screen', () => {
           );
   });
 
-  test('an attempt without money is shown as "unpaid" only if no other attempt of its order can have been paid', async () => {
+  test('an attempt without money is shown as "unpaid" only if no other attempt of its order may have been paid', async () => {
     const seen: Record<string, string[]> = {};
     for (const orderState of ['open', 'undecided', 'paid', 'over', 'a new one', undefined]) {
       const screens = new Set<string>();
@@ -99,7 +99,7 @@ describe('the screen', () => {
     },
   );
 
-  test('offers no payment to a payer who may already have paid, and offers no payment after the expiry', async () => {
+  test('offers no payment to a payer who may already have paid or after the expiry', async () => {
     for (const status of ['created', 'paying']) {
       expect(await screenOf({ status }, BEFORE, true)).toBe('asking');
       expect(await screenOf({ status }, BEFORE + 1)).toBe('asking');
@@ -125,7 +125,7 @@ describe('the screen', () => {
   });
 
   test.each(['sdk', 'a new one'])(
-    'for a next action of type "%s" the screen offers its https link, or else tells the payer to continue elsewhere',
+    'if a next action of type "%s" has an https link, the screen offers the link, and otherwise tells the payer to continue elsewhere',
     async (type) => {
       expect(await screenOf({ nextAction: { type, params: {} } })).toBe('elsewhere');
       expect(await screenOf({ nextAction: { type, url: 'javascript:alert(1)' } })).toBe('elsewhere');

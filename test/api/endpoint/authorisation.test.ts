@@ -25,7 +25,7 @@ import {
 // Sends to every route every credential that must not open it. Each request must be refused without any effect and
 // without data. The cases come from the routes' own declarations, so a new route is included automatically.
 
-test('the tests of authorisation include every route of the OpenAPI document', async () => {
+test('the authorisation tests cover every route of the OpenAPI document', async () => {
   await begin();
   const { paths } = (await api.call('/openapi.json')).json;
   await end();
@@ -36,7 +36,7 @@ test('the tests of authorisation include every route of the OpenAPI document', a
   expect(guarded.length).toBeGreaterThanOrEqual(10);
 });
 
-test('the routes that accept requests without a key are exactly the listed open routes', () => {
+test('the routes that accept requests without a key are exactly the routes in this list', () => {
   expect(open.map(({ path }) => path).sort()).toEqual([...PUBLIC, ...PROVEN_OTHERWISE].sort());
 });
 
@@ -111,7 +111,7 @@ describe.each(guardedByName)('the route %s', (_, endpoint) => {
     }
 
     if (!ownsPath) {
-      test("a request with another merchant's key, but the answer contains only that merchant's data", async () => {
+      test("a request with another merchant's key, but the answer contains no data of the victim", async () => {
         for (const key of strangers()) {
           // This route lists or creates objects. So the request succeeds, but its answer must not show the victim's
           // data.
@@ -170,7 +170,7 @@ describe('routes that need no key', () => {
     ['another payment’s token', () => [stranger.token, api]],
     ['an expired token', () => [victim.token, later]],
     ['its merchant’s key', () => [victim.key, api]],
-  ])('GET /checkout/{id} with %s returns the page for an unknown payment', async (_name, given) => {
+  ])('GET /checkout/{id} with %s returns the same page as for an unknown payment', async (_name, given) => {
     const [token, through] = given();
     const before = await everything();
     const answer = await through.call(`/checkout/${victim.paymentId}?token=${token}`);
@@ -194,7 +194,7 @@ describe('routes that need no key', () => {
     ['another payment’s token', () => [stranger.token, api]],
     ['an expired token', () => [victim.token, later]],
     ['its merchant’s key', () => [victim.key, api]],
-  ])('GET /return/{id} with %s returns the page for an unknown payment', async (_name, given) => {
+  ])('GET /return/{id} with %s returns the same page as for an unknown payment', async (_name, given) => {
     const [token, through] = given();
     const query = token === undefined ? '' : `?token=${token}`;
     const answer = await through.call(`/return/${victim.paymentId}${query}`);

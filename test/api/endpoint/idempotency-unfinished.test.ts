@@ -22,7 +22,7 @@ import {
 // no definite result, or was sent to a process that died during the request.
 
 describe('reasons to store no result for an Idempotency-Key', () => {
-  test('the order exists with other content, because the order can be changed', async () => {
+  test('the order exists with other content, and may still be changed', async () => {
     const id = randomUUID();
     const order = { ...newPayment().order, subject: 'Two tickets' };
     const body = newPayment({ order });
@@ -59,7 +59,7 @@ describe('reasons to store no result for an Idempotency-Key', () => {
     expect([again.status, again.json.id, isReplayed(again)]).toEqual([200, first.json.id, null]);
   });
 
-  test('a previous attempt is still ending', async () => {
+  test('a previous attempt has not ended yet', async () => {
     const [id, body] = [randomUUID(), newPayment()];
     const { id: live } = (await api.call('/v1/payments', { key, body })).json;
     await api.db.payment.update({ where: { id: live }, data: { cancelRequestedAt: new Date() } });
@@ -96,7 +96,7 @@ describe('reasons to store no result for an Idempotency-Key', () => {
     }
   });
 
-  test('the request is invalid, so that the corrected request can use the same key', async () => {
+  test('the request is invalid, and the corrected request may use the same key', async () => {
     const id = randomUUID();
     const wrong = await pay(newPayment({ method: 'teleport' }), id);
     expect([wrong.status, wrong.json.code]).toEqual([422, 'invalid_request']);
@@ -161,7 +161,7 @@ describe('a request with an Idempotency-Key that is in progress', () => {
   });
 });
 
-describe('an Idempotency-Key whose process died', () => {
+describe('an Idempotency-Key of a request whose process died', () => {
   /** Stores an Idempotency-Key as kill -9 of the process leaves it: the request has begun and never ended. */
   async function begin(id: string, body: object, at: Date): Promise<void> {
     const stranger = await newKey(api.db);
@@ -198,7 +198,7 @@ describe('an Idempotency-Key whose process died', () => {
     },
   );
 
-  test('if a process loses its lease of the key but still runs, it does not overwrite the result of the next process', async () => {
+  test('a process that has lost its lease of the key does not overwrite the result of the process that took the lease', async () => {
     const request = {
       merchantId,
       key: randomUUID(),

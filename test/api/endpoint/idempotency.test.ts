@@ -112,7 +112,7 @@ test('an Idempotency-Key that is used again with another body or route is refuse
   expect(await api.db.payment.count()).toBe(before);
 });
 
-test("if a key's request was stored without its fields, another body is refused without naming the fields that differ", async () => {
+test('if the fields of the first request were not stored, another body with the same key is refused without naming the fields that differ', async () => {
   const [id, body] = [randomUUID(), newPayment()];
   await pay(body, id);
   await api.db.idempotencyKey.updateMany({ where: { key: id }, data: { requestFields: {} } });
@@ -120,7 +120,7 @@ test("if a key's request was stored without its fields, another body is refused 
   expect([answer.json.code, answer.json.errors]).toEqual(['idempotency_key_reused', undefined]);
 });
 
-test('another body with the same key is refused even if no result was stored for the first request, because the first request may have begun', async () => {
+test('another body with the same key is refused even if no result was stored for the first request', async () => {
   const id = randomUUID();
   api.workflows.down = true;
   await pay(newPayment(), id);
@@ -195,7 +195,7 @@ describe('the Idempotency-Key of a channel switch', () => {
   });
 });
 
-test('the same Idempotency-Key is independent for two merchants, but shared by all API keys of one merchant', async () => {
+test('each merchant has its own Idempotency-Keys, and all API keys of one merchant share them', async () => {
   const [id, body] = [randomUUID(), newPayment()];
   const mine = await pay(body, id);
   const stranger = await newKey(api.db);

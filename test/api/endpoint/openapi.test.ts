@@ -240,7 +240,7 @@ test('according to the OpenAPI document an answer may contain values that are ad
   expect(sets).toBeGreaterThan(50);
 });
 
-test('a schema that may be null in only some places is not declared as nullable itself', () => {
+test('no named schema of the OpenAPI document is nullable itself, because its value may be null in only some places', () => {
   for (const [name, { type }] of Object.entries<Schema>(document.components.schemas))
     expect([name, type]).not.toEqual([name, expect.arrayContaining(['null'])]);
 });
@@ -257,7 +257,7 @@ test('amounts have the format int64 in the OpenAPI document', () => {
   expect(amounts).toBeGreaterThan(8);
 });
 
-test('a request field that has a default is optional in the OpenAPI document, which does not state the default', () => {
+test('the OpenAPI document states no default of a request field, and marks a field that has a default as optional', () => {
   // Code generators turn an optional field with a default into a required field.
   let properties = 0;
   for (const { path, method, body } of endpoints) {
@@ -273,7 +273,7 @@ test('a request field that has a default is optional in the OpenAPI document, wh
   for (const { required } of [NewPayment, NewOrder]) expect(required).not.toContain('metadata');
 });
 
-test('every route that reads a body declares the refusal of an unknown content encoding', async () => {
+test('every route that reads a body documents the refusal of an unknown content encoding', async () => {
   for (const { path, method, body } of endpoints) {
     if (body === undefined) continue;
     const { responses } = document.paths[path][method];

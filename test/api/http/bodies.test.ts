@@ -173,8 +173,8 @@ test('a small compressed body that decompresses to a large body is refused', asy
   expect([answer.status, answer.json.code]).toEqual([413, 'payload_too_large']);
 });
 
-describe('clients that get the refusal of a large body', () => {
-  test('a client that reads the answer while it sends', async () => {
+describe('the refusal of a large body', () => {
+  test('reaches a client that reads the answer while it sends the body', async () => {
     const answer = await api.call('/callbacks/simulator', { raw: new Uint8Array(8 * 1024 * 1024) });
     expect([answer.status, answer.json.code]).toEqual([413, 'payload_too_large']);
   });
@@ -182,22 +182,25 @@ describe('clients that get the refusal of a large body', () => {
   test.each([
     ['with a length', [`Content-Length: ${BODY_LIMIT + BLOCK.length}`], BLOCK],
     ['without a length', [CHUNKED], chunked(BLOCK)],
-  ])('a client that sends everything, %s, before it reads', async (_name, head, chunk) => {
-    const { answer } = await flood(api.url, {
-      head: ['POST /callbacks/simulator HTTP/1.1', ...head],
-      ...{ chunk, times: BODY_LIMIT / BLOCK.length + 1, sendsFirst: true },
-    });
-    expect(problemIn(answer).code).toBe('payload_too_large');
-  });
+  ])(
+    'reaches a client that sends the whole body, %s, before it reads the answer',
+    async (_name, head, chunk) => {
+      const { answer } = await flood(api.url, {
+        head: ['POST /callbacks/simulator HTTP/1.1', ...head],
+        ...{ chunk, times: BODY_LIMIT / BLOCK.length + 1, sendsFirst: true },
+      });
+      expect(problemIn(answer).code).toBe('payload_too_large');
+    },
+  );
 
-  test('a page of another origin, if the route allows such pages', async () => {
+  test('can be read by a page of another origin if the route allows such pages', async () => {
     const answer = await api.call('/v1/payments/pay_1/switch', { raw: new Uint8Array(BODY_LIMIT + 1) });
     expect(answer.status).toBe(413);
     expect(answer.headers.get('access-control-allow-origin')).toBe('*');
   });
 });
 
-test('bytes after the last answer of a connection are not read as a request', async () => {
+test('if a request is refused and its connection closes, the bytes that follow are not read as another request', async () => {
   const order = JSON.stringify({ id: newOrderId(), amount: 1, currency: 'CNY' });
   const smuggled = [
     ...['POST /v1/orders HTTP/1.1', 'Host: x', `Authorization: Bearer ${key}`],

@@ -27,7 +27,7 @@ test('each key may use the whole limit once in each time window', () => {
   expect(of.take('a', 3)).toBeDefined();
 });
 
-test('an amount that is given back can be used again in the same window, but not in a later window', () => {
+test('an amount that is given back can be used again, but only in the window in which it was counted', () => {
   const { clock, counts: of } = counts(1);
   of.take('a')?.();
   const giveBack = of.take('a');

@@ -133,7 +133,7 @@ describe('a database that', () => {
     ['P2002', false],
     ['23505', false],
     ['22021', false],
-  ])('fails with the code %s counts as unavailable (%s)', (code, expected) => {
+  ])('fails with the code %s is treated as unavailable: %s', (code, expected) => {
     expect(isDatabaseUnavailable({ code })).toBe(expected);
     // The error of a raw query, as Prisma wraps it.
     const wrapped = { code: 'P2010', meta: { driverAdapterError: { cause: { kind: 'postgres', code } } } };

@@ -68,7 +68,7 @@ function setUp(...existing: string[]) {
 const second = () => vi.advanceTimersByTimeAsync(ASKED_EVERY_MS);
 const numbers = (count: number) => Array.from({ length: count }, (_, n) => n);
 
-test('lookups in progress do not count as failed, and names beyond the limit of concurrent lookups wait until they are looked up', async () => {
+test('lookups in progress do not count as failed, and names beyond the limit of concurrent lookups wait for a combined lookup', async () => {
   const names = numbers(3 * MISSES_A_MINUTE).map((n): Name => `key/${n}`);
   const { resultOf, hold, single, combined } = setUp(...names);
   const release = hold();
@@ -92,7 +92,7 @@ test('beyond the limit of failed lookups a name that exists is still found, and 
   expect([single, combined.length]).toEqual([['key/good'], 1]);
 });
 
-test('beyond the limit of failed lookups, the names from all addresses are looked up together, in one combined lookup per second', async () => {
+test('beyond the limit of failed lookups, nodrop looks up the names from all addresses together, once per second', async () => {
   const { resultOf, exhaust, single, combined } = setUp('key/good', 'token/pay_1/good');
   for (const address of ['a', 'b']) await exhaust(address);
   single.length = 0;
@@ -129,7 +129,7 @@ test('a combined lookup starts only when the previous one has ended, however slo
   expect(await found).toBe('key/2');
 });
 
-test('a caller that must not wait is refused immediately, and its name is found a second later', async () => {
+test('a caller that cannot wait is refused immediately, and its name is looked up within a second', async () => {
   const { exhaust, lookUp, resultOf, failedLookups, combined } = setUp('key/1', 'key/2');
   await exhaust();
   const atOnce = (name: Name) => failedLookups.lookUp('a', name, async () => name, false);
@@ -155,7 +155,7 @@ test('only a limited number of names can wait for a lookup, and further names ar
   await Promise.all(all);
 });
 
-test('only a limited number of names of one address can wait, so that other addresses have slots even while the database is slow', async () => {
+test('only a limited number of names of one address can wait, and names of other addresses are found even while the database is slow', async () => {
   const { resultOf, exhaust, hold, combined } = setUp('key/good', 'key/another');
   await exhaust('flood');
   await exhaust('b');
@@ -189,7 +189,7 @@ test('all addresses together have a limit of failed lookups, and beyond that lim
   expect(await good).toBe('key/good');
 });
 
-test('however often a name that does not exist is sent, it is looked up and counted as failed only once a minute', async () => {
+test('a name that does not exist is looked up and counted as failed only once a minute, however often it is sent', async () => {
   const { resultOf, exhaust, single, combined } = setUp();
   for (const _ of numbers(3 * MISSES_A_MINUTE)) expect(await resultOf('key/revoked')).toBeNull();
   expect(single).toEqual(['key/revoked']);
@@ -259,7 +259,7 @@ test('if the database fails, no lookup counts as failed, even if many callers wa
   expect(await found).toBe('key/1');
 });
 
-test('a lookup that ends in the minute after its start does not raise the limit of that later minute', async () => {
+test('a lookup that begins in one minute and ends in the next does not raise the limit of the next minute', async () => {
   const { resultOf, hold, single } = setUp('key/good');
   const release = hold();
   const good = resultOf('key/good');

@@ -37,7 +37,7 @@ test('no log line contains a key or token, in whichever part of the request it w
   expect(api.logged()).not.toContain(key.slice(3));
 });
 
-test("the log shows the id of each request, which is the caller's id if that id is safe, and otherwise a new one", async () => {
+test("the log shows the request id that the caller sent, or a new id if the caller's id has an invalid form", async () => {
   const given = await api.call('/v1/orders/nobody', { key, headers: { 'x-request-id': 'shop-42' } });
   expect([given.headers.get('x-request-id'), given.json.requestId]).toEqual(['shop-42', 'shop-42']);
   for (const unfit of ['x'.repeat(65), 'a b', '{"a":1}', 'ct_abc']) {

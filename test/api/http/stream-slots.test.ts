@@ -105,7 +105,7 @@ describe('many event streams that are requested at the same time', () => {
     expect(sameAddress.filter(({ slot }) => slot !== undefined)).toHaveLength(half);
   });
 
-  test('if a reader leaves before its stream is open, the stream of the next waiting reader is opened', async () => {
+  test('if a reader leaves before its stream is open, its place in the queue becomes free', async () => {
     const slots = new StreamSlots({ atMost: 2 * (half + 2), openWithinMs: NET_MS });
     const leaving = new AbortController();
     const opening = Array.from({ length: half }, () => ask(slots, '192.0.2.1'));

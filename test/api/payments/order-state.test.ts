@@ -92,7 +92,7 @@ describe('an order whose result is unknown', () => {
     expect(await api.db.payment.count({ where: { orderId: a.orderId } })).toBe(1);
   });
 
-  test('if the channel is deciding about one of two live attempts, the other attempt cannot be paid and is not returned', async () => {
+  test('while the channel decides about one of two live attempts, the other attempt shows nothing to pay and a switch is refused', async () => {
     const { a, b } = await twoLive();
     expect(await seen(a)).toMatchObject(OPEN);
     expect(await seen(b)).toMatchObject(OPEN);
@@ -104,7 +104,7 @@ describe('an order whose result is unknown', () => {
     expect(await seen(b)).toMatchObject(OPEN);
   });
 
-  test('while the channel is deciding about an attempt, no other attempt can be inserted, even if the attempt was queried before', async () => {
+  test('while the channel decides about an attempt, another attempt cannot be inserted, even if the request has queried the first attempt', async () => {
     const a = await pay(api, key);
     await answers(a.id, { state: 'processing' });
     const given = {
@@ -131,7 +131,7 @@ describe('an order whose result is unknown', () => {
     expect(await seen(b)).toMatchObject(nothingToPay('undecided'));
   });
 
-  test('if money of an earlier attempt arrived late or in another amount, the live attempt cannot be paid', async () => {
+  test('if an earlier attempt was paid late or with another amount, the live attempt cannot be paid', async () => {
     await latePayment('review');
     try {
       for (const changes of [{ amount: 7 }, { paidAt: new Date(Date.now() + 7_200_000).toISOString() }]) {
@@ -147,7 +147,7 @@ describe('an order whose result is unknown', () => {
     }
   });
 
-  test('an attempt whose cancellation is requested is shown as undecided', async () => {
+  test('an order is undecided while the cancellation of its live attempt is requested', async () => {
     const a = await pay(api, key);
     await api.db.payment.update({ where: { id: a.id }, data: { cancelRequestedAt: new Date() } });
     expect(await seen(a)).toMatchObject({ status: 'paying', ...nothingToPay('undecided') });
@@ -166,7 +166,7 @@ describe('an order whose result is known', () => {
     expect(await seen(b)).toMatchObject({ status: 'cancelled', ...nothingToPay('paid') });
   });
 
-  test('an attempt that failed earlier shows that another attempt paid the order, even after a later refund', async () => {
+  test('an attempt that failed earlier shows that another attempt paid the order, even after the order is refunded', async () => {
     const a = await pay(api, key);
     await decline(a.id);
     const b = { ...(await switchFrom(a)).json, orderId: a.orderId };
@@ -191,7 +191,7 @@ describe('an order whose result is known', () => {
     }
   });
 
-  test('if nothing was paid, the order is shown as open while it can be paid, and as over afterwards', async () => {
+  test('if nothing was paid, the order state is "open" while the order can be paid, and "over" afterwards', async () => {
     const id = newOrderId();
     const a = await pay(api, key, { order: { id, amount: 1050, currency: 'CNY', expiresInSeconds: 600 } });
     await decline(a.id);
@@ -200,7 +200,7 @@ describe('an order whose result is known', () => {
     expect(await seen(a)).toMatchObject(nothingToPay('over'));
   });
 
-  test('an expired order with a live attempt is undecided, because the money may be on its way', async () => {
+  test('an expired order with a live attempt is undecided, because the payer may already have paid', async () => {
     const { a, b } = await twoLive();
     await decline(b.id);
     await answers(a.id, { state: 'unpaid' });
@@ -211,7 +211,7 @@ describe('an order whose result is known', () => {
   });
 });
 
-describe("a reader of one attempt gets changes of the order's other attempts immediately", () => {
+describe("a stream of one attempt reports changes of the order's other attempts immediately", () => {
   async function watch(made: Made) {
     const reader = await readEvents(`${api.url}/v1/payments/${made.id}/events`, made.clientToken);
     readers.push(reader);
@@ -220,7 +220,7 @@ describe("a reader of one attempt gets changes of the order's other attempts imm
   }
   const newest = (reader: Reader) => reader.events.at(-1)?.data;
 
-  test('a stream reports that the order is undecided, then that the order is open again, and finally that the order is paid', async () => {
+  test('the stream reports that the order is undecided, then that the order is open again, and finally that the order is paid', async () => {
     const { a, b } = await twoLive();
     const reader = await watch(b);
     expect(newest(reader)).toMatchObject(OPEN);
@@ -233,7 +233,7 @@ describe("a reader of one attempt gets changes of the order's other attempts imm
     expect(newest(reader)).toMatchObject({ status: 'paying', ...nothingToPay('paid') });
   });
 
-  test("a stream stays open when its own attempt ends without money, and ends when the order's result is known", async () => {
+  test("the stream stays open when its own attempt ends without money, and ends when the order's result is known", async () => {
     const { a, b } = await twoLive();
     await decline(b.id);
     const reader = await watch(b);
@@ -245,7 +245,7 @@ describe("a reader of one attempt gets changes of the order's other attempts imm
     expect((await waiting).json).toEqual(newest(reader));
   });
 
-  test("a stream ends when the order's last live attempt ends, and a later attempt's stream reports that the order is being cancelled", async () => {
+  test("the stream ends when the order's last live attempt ends, and the stream of a later attempt reports a requested cancellation of the order", async () => {
     const { a, b } = await twoLive();
     await decline(b.id);
     const reader = await watch(b);

@@ -64,7 +64,7 @@ test('a request for a payment is answered as soon as any process writes the next
   }
 });
 
-test('a repeated request for a payment starts no second payment, and waits for the next action of the first', async () => {
+test('a repeated request for a payment starts no second payment, and waits for the next action of the first payment', async () => {
   const api = await start();
   const body = inline();
   const first = await asked(api, body);
@@ -75,7 +75,7 @@ test('a repeated request for a payment starts no second payment, and waits for t
   expect((await second.answer).status).toBe(200);
 });
 
-test('a next action that the workflow writes before the request begins to wait is not missed', async () => {
+test('a request finds a next action that the workflow writes before the request begins to wait', async () => {
   const api = await start();
   api.workflows.onAwaitNextAction = async ({ id }) => {
     await create(id);
@@ -92,7 +92,7 @@ test('if no notification arrives, a request for a payment still reads the next a
   expect((await answer).status).toBe(201);
 });
 
-test('a new request for a payment gets a slot even if waiting requests have taken all slots for waiting requests', async () => {
+test('a new request for a payment gets a slot even if all slots for waiting requests are in use', async () => {
   const changes = new Changes(database.url, silent, 1);
   changes.start();
   const leaving = new AbortController();
@@ -115,7 +115,7 @@ test('a new request for a payment gets a slot even if waiting requests have take
   }
 });
 
-test('if the service stops while it handles a request for a payment, the request is answered normally', async () => {
+test('if the service stops while it handles a request for a payment, the request still gets its normal answer', async () => {
   const api = await start();
   const { answer, id } = await asked(api);
   const stopped = api.close(NET_MS);

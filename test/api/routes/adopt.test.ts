@@ -24,7 +24,7 @@ import {
 // Tests the adoption, over HTTP, of trades that the merchant's own code has created.
 
 describe('adopting a trade', () => {
-  test('adopting an unpaid trade is answered 201 without a next action, and nodrop watches the trade but creates none', async () => {
+  test('the adoption of an unpaid trade is answered 201 without a next action, and nodrop watches the trade and creates no trade', async () => {
     const reference = await trade();
     const answer = await post(adopting(reference));
     expect(answer.status).toBe(201);
@@ -64,7 +64,7 @@ describe('adopting a trade', () => {
     expect([byId.status, byId.json.id]).toEqual([200, again.json.id]);
   });
 
-  test('concurrent requests on two API processes make only one payment, whether the order is new or exists', async () => {
+  test('concurrent requests on two API processes create only one payment, whether or not the order already exists', async () => {
     const second = await startTestApi(database.url, { channels });
     try {
       for (let round = 0; round < 20; round++) {
@@ -80,7 +80,7 @@ describe('adopting a trade', () => {
     }
   });
 
-  test('if a concurrent request adopts and settles a paid trade, the later answer is 200 with the same payment', async () => {
+  test('if another request adopts and settles a paid trade during an adoption, the adoption is answered 200 with the same payment', async () => {
     const reference = await trade();
     await wallet.pay(reference);
     const body = adopting(reference);
@@ -109,7 +109,7 @@ describe('adopting a trade', () => {
     }
   });
 
-  test("if two accounts can see a trade, the second account cannot adopt it once the first account's payment is paid", async () => {
+  test('if two accounts can query the same trade, its money pays only one order, and a second adoption of the paid trade is refused with 409', async () => {
     const stranger = await newKey(api.db);
     const [before, after] = [await trade(), await trade()];
     // The reference alone proves nothing, because another account may have a trade with the same reference.
@@ -183,7 +183,7 @@ describe('adopting a trade', () => {
     expect(api.workflows.calls).toEqual([]);
   });
 
-  test('a repeated adoption with another amount of its order is refused with 409', async () => {
+  test('a repeated adoption is refused with 409 if its order has another amount than before', async () => {
     const body = adopting(await trade());
     expect((await post(body)).status).toBe(201);
     const refused = await post({ ...body, order: { ...body.order, amount: 1051 } });
@@ -231,7 +231,7 @@ describe('adopting a trade', () => {
     },
   );
 
-  test("adoptions beyond their share of the channel's rate limit per second are refused with 503 and Retry-After", async () => {
+  test("adoptions beyond a quarter of the channel's rate limit per second are refused with 503 and Retry-After", async () => {
     const at = new Date();
     const busy = await startTestApi(database.url, { channels: new Map([['simulator', own]]), now: () => at });
     try {

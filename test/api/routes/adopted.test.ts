@@ -37,7 +37,7 @@ describe('adopting a trade that has already been paid, refunded or closed', () =
     expect((await api.call(`/v1/orders/${json.orderId}`, { key })).json.status).toBe('unpaid');
   });
 
-  test("gives the payment the channel's state if the trade is closed, declined or being decided", async () => {
+  test('gives the payment the status that matches the trade if the trade is closed, declined or still processing', async () => {
     const [closed, declined, deciding] = [await trade(), await trade(), await trade()];
     await own.closeTrade(ACCOUNT, tradeNamed(closed));
     await wallet.pay(declined, 'declined');
@@ -51,7 +51,7 @@ describe('adopting a trade that has already been paid, refunded or closed', () =
     expect(api.workflows.named('wake')).toHaveLength(3);
   });
 
-  test('starts the delivery of the event of a closed trade immediately if the merchant has an order service', async () => {
+  test('starts the delivery of the event immediately if the trade is closed and the merchant has an order service', async () => {
     const reference = await trade();
     await own.closeTrade(ACCOUNT, tradeNamed(reference));
     const setOrderService = (orderServiceUrl: string | null) =>
@@ -69,7 +69,7 @@ describe('adopting a trade that has already been paid, refunded or closed', () =
 });
 
 describe('an adopted payment', () => {
-  test('offers its payer no other channel while it is live, because nodrop cannot close it', async () => {
+  test('while the payment is live, its payer cannot switch to another channel, because nodrop cannot close the trade', async () => {
     const { json } = await post(adopting(await trade()));
     const row = await api.db.payment.findUniqueOrThrow({ where: { id: json.id } });
     const token = json.clientToken;
@@ -81,7 +81,7 @@ describe('an adopted payment', () => {
     expect(await api.db.payment.count({ where: { orderId: row.orderId } })).toBe(1);
   });
 
-  test('a repeated adoption of an ended payment settles money that has arrived since its end', async () => {
+  test('a repeated adoption of a payment that has ended settles money that arrived after the end', async () => {
     const reference = await trade();
     const body = adopting(reference);
     const { json } = await post(body);
@@ -107,7 +107,7 @@ describe('an adopted payment', () => {
     expect((await rowsOf(reference))[0]?.channelAnswer).toMatchObject({ state: 'paid', by: 'callback' });
   });
 
-  test('a callback of an event that nodrop ignores counts as a notice only if it names the trade of an adopted payment', async () => {
+  test('a callback of an event that nodrop ignores is treated as a notice only if it names the trade of an adopted payment', async () => {
     const reference = await trade();
     const { json } = await post(adopting(reference));
     const { id: plain } = await pay(api, key);

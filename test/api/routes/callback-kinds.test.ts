@@ -41,7 +41,7 @@ describe('an internal error', () => {
     Object.assign(new Error('refused'), { status: 401 }),
     new ChannelError('unreachable', 'its keys cannot be read'),
   ])(
-    'during verification is answered 503, so that the channel sends the callback again (%s)',
+    'during verification is answered 503, and the channel therefore sends the callback again (%s)',
     async (error) => {
       failure.next = error;
       const answer = await send(callback);
@@ -52,7 +52,7 @@ describe('an internal error', () => {
     },
   );
 
-  test('during storage is answered 503, so that the channel sends the callback again', async () => {
+  test('during storage is answered 503, and the channel therefore sends the callback again', async () => {
     const again = { ...callback, notificationId: ofId() };
     await api.db.$executeRaw`ALTER TABLE callbacks ADD CONSTRAINT no_callbacks CHECK (false) NOT VALID`;
     const answer = await send(again);
@@ -92,7 +92,7 @@ describe('a notice', () => {
     expect(taken.flat().filter((payment) => payment.id === id)).toHaveLength(1);
   });
 
-  test('stays due for the sweep while Temporal is down, until the channel answers a query that started after the notice', async () => {
+  test('remains pending for the sweep while Temporal is down, until the channel answers a query that started after the notice', async () => {
     const { id } = await newPayment();
     api.workflows.down = true;
     expect((await send(notice(id))).status).toBe(202);
@@ -111,7 +111,7 @@ describe('a notice', () => {
     expect(await isTaken(minute(60))).toBe(false);
   });
 
-  test('after a notice the sweep keeps querying a silent channel, at growing intervals', async () => {
+  test('after a notice the sweep keeps querying a channel that does not answer, at growing intervals', async () => {
     const { id } = await newPayment();
     await send(notice(id));
     const from = Date.now();
@@ -148,7 +148,7 @@ describe('a notice', () => {
     expect(await timeline(id)).toContain('The channel sent a signed notice: nodrop queries the channel.');
   });
 
-  test('notices about unknown trades are kept for 72 h, and unsigned notices beyond the limit per hour are not acknowledged', async () => {
+  test('a notice about an unknown trade is matched later, and an unsigned notice beyond the limit per hour is not acknowledged', async () => {
     const { id } = await newPayment();
     const reference = `tr_${randomUUID()}`;
     await send({ kind: 'notice', notificationId: ofId(), about: { reference } });
@@ -190,7 +190,7 @@ describe('a refund', () => {
     ({ state: 'succeeded', channelRefundId, amount: 50 }) as const;
 
   test.each(['ours', "the channel's"])(
-    'that nodrop requested is found by its number (%s), and its workflow is signalled once',
+    "that nodrop requested is found by its number (%s), and the refund's workflow is signalled once",
     async (whose) => {
       const { id, refundId, channelRefundId } = await paid();
       const named = whose === 'ours' ? { outRefundNo: refundId } : { channelRefundId };
@@ -210,7 +210,7 @@ describe('a refund', () => {
     },
   );
 
-  test('a callback about a refund that nodrop does not know makes nodrop query the trade, even if the payment is settled', async () => {
+  test('a callback about a refund that nodrop did not request makes nodrop query the trade, even if the payment is settled', async () => {
     const { id } = await paid();
     await send({
       kind: 'refund',
@@ -252,7 +252,7 @@ describe('a dispute', () => {
   });
 
   test.each(['paying', 'closed'])(
-    'a dispute about a payment with the status %s is shown, and the channel is queried',
+    'raises an attention and makes nodrop query the channel, even if the payment has the status %s',
     async (status) => {
       const { id } = await newPayment();
       if (status === 'closed')

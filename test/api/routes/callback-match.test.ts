@@ -116,7 +116,7 @@ describe("a callback that names only the channel's own id of the trade", () => {
   });
 });
 
-describe("a callback that names only the channel's id of the payer's payment", () => {
+describe("a callback that names only the channel's payment id", () => {
   const dispute = { id: 'dp_paid', amount: 1050, currency: 'CNY', state: 'open' } as const;
   const disputed = (channelPaymentId: string): VerifiedCallback => ({
     ...{ kind: 'dispute', notificationId: ofId(), dispute },
@@ -189,7 +189,7 @@ describe("a callback to the payment's own callback URL", () => {
   });
 
   test.each(['paying', 'closed', 'succeeded'])(
-    'counts as a notice if it cannot be verified, even if the payment has the status %s',
+    'is treated as a notice if it cannot be verified, even if the payment has the status %s',
     async (status) => {
       const { id } = await newPayment();
       if (status === 'closed')
@@ -207,7 +207,7 @@ describe("a callback to the payment's own callback URL", () => {
     },
   );
 
-  test('counts as a notice about the payment if it is signed but malformed, or if it is a notice about an unknown trade', async () => {
+  test('is treated as a notice about the payment if it is signed but malformed, or if it is a notice about an unknown trade', async () => {
     const { id } = await newPayment();
     const nonsense = signed({ kind: 'nonsense' } as unknown as VerifiedCallback);
     expect((await api.call(ownAddress(id), nonsense)).text).toBe('unreadable');
@@ -238,7 +238,7 @@ describe("a callback to the payment's own callback URL", () => {
     expect((await row(id)).channelAnswer).toMatchObject({ state: 'paid' });
   });
 
-  test("is accepted beyond the URL's rate limit only if it is signed", async () => {
+  test("is accepted only if it is signed once the URL's rate limit is reached", async () => {
     const { id } = await newPayment();
     const answers = await Promise.all(
       Array.from({ length: NOTICES_A_MINUTE + 5 }, () => second.call(ownAddress(id), forged)),

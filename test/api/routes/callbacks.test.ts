@@ -19,7 +19,7 @@ const send = (callback: { raw: string; headers: Record<string, string> }, path =
   api.call(path, { ...callback, method: 'POST' });
 const rowsOf = (outTradeNo: string) => api.db.callback.findMany({ where: { outTradeNo } });
 
-test('a callback is stored, delivered and acknowledged', async () => {
+test("a callback is stored, forwarded to the payment's workflow and acknowledged", async () => {
   const { id } = await pay(api, key);
   const callback = simulatorCallback(id, 'msg_first');
   const answer = await send(callback);
@@ -45,7 +45,7 @@ test('a callback is stored, delivered and acknowledged', async () => {
   });
 });
 
-test('a repeated callback is acknowledged, stored once and delivered once', async () => {
+test('a repeated callback is acknowledged, stored once and forwarded once', async () => {
   const { id } = await pay(api, key);
   const callback = simulatorCallback(id);
   const answers = [
@@ -67,7 +67,7 @@ test('a repeated callback is acknowledged, stored once and delivered once', asyn
   ]);
 });
 
-test('a callback that is repeated with other content is delivered with the new content', async () => {
+test('a callback that is repeated with other content is forwarded with the new content', async () => {
   const { id } = await pay(api, key);
   const saying = (state: string, changes = {}) =>
     send(simulatorCallback(id, 'msg_same', { state, ...changes }));
@@ -93,7 +93,7 @@ test('concurrent copies of a callback are stored as one row', async () => {
   expect(await rowsOf(id)).toHaveLength(1);
 });
 
-test('a callback that arrives while Temporal is down is acknowledged anyway, and delivered later by the sweep', async () => {
+test('a callback that arrives while Temporal is down is acknowledged anyway, and the sweep forwards it later', async () => {
   const { id } = await pay(api, key);
   api.workflows.down = true;
   expect((await send(simulatorCallback(id))).status).toBe(200);
@@ -106,7 +106,7 @@ test('a callback that matches no payment is stored and acknowledged', async () =
   expect(api.workflows.calls).toEqual([]);
 });
 
-test('a callback whose delivery failed is delivered when it is repeated', async () => {
+test('a callback that could not be forwarded is forwarded when the channel sends it again', async () => {
   const { id } = await pay(api, key);
   const callback = simulatorCallback(id);
   api.workflows.down = true;
@@ -119,7 +119,7 @@ test('a callback whose delivery failed is delivered when it is repeated', async 
   expect([row?.deliveredAt === null, more]).toEqual([false, []]);
 });
 
-test('a callback that arrived before its payment is delivered when it is repeated', async () => {
+test('a callback that arrived before its payment existed is forwarded when the channel sends it again', async () => {
   const { id } = await pay(api, key);
   const callback = simulatorCallback(id);
   await send(callback);
@@ -149,7 +149,7 @@ test("a callback to an account has an effect only on that account's payments", a
   expect((await rowsOf(theirs.id))[0]).toMatchObject({ paymentId: theirs.id });
 });
 
-test('operators see unmatched callbacks, newest first, and whether nodrop still tries to match them', async () => {
+test('operators see unmatched callbacks, newest first, and whether nodrop still tries to match each of them', async () => {
   const own = await newKey(api.db, 'operator');
   const account = await api.db.channelAccount.findFirstOrThrow({
     where: { merchantId: own.merchantId, channel: 'simulator' },
@@ -195,7 +195,7 @@ test('operators see unmatched callbacks, newest first, and whether nodrop still 
 });
 
 describe('a callback', () => {
-  test('that is forged is answered 401 and not stored, but it schedules one query of the trade', async () => {
+  test('that is forged is answered 401, is not stored, and makes nodrop query the trade once', async () => {
     const { id } = await pay(api, key);
     api.workflows.calls.length = 0;
     for (let i = 0; i < 3; i++) {
@@ -210,7 +210,7 @@ describe('a callback', () => {
     expect(api.workflows.calls).toEqual([{ name: 'hint', paymentId: id, args: [false, 2000] }]);
   });
 
-  test('schedules no query if it is forged and names a payment that is paid, unknown or of another account', async () => {
+  test('that is forged schedules no query if it names a paid payment, an unknown payment or a payment of another account', async () => {
     const { id } = await pay(api, key);
     await send(simulatorCallback(id));
     await settlePayment(api.db, id, new Date());
@@ -252,7 +252,7 @@ describe('a callback', () => {
     expect((await send({ raw, headers })).status).toBe(200);
   });
 
-  test('that has ten wrong signatures before the right signature is answered 401', async () => {
+  test('that has ten wrong signatures before the right signature is answered 401, because nodrop checks at most ten signatures', async () => {
     const { id } = await pay(api, key);
     const { raw, headers } = simulatorCallback(id);
     const behindWrong = (wrong: number) => ({
@@ -277,7 +277,7 @@ describe('a callback', () => {
     { transactionId: 'a\0b' },
     { transactionId: '\ud83d' },
   ])(
-    'that is signed with values that the ledger cannot store (%o) is answered 400, and the next valid callback pays',
+    'that is signed with values that the ledger cannot store (%o) is answered 400, and the next valid callback settles the payment',
     async (changes) => {
       const { id } = await pay(api, key);
       const answer = await send(simulatorCallback(id, undefined, changes));

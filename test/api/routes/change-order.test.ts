@@ -221,7 +221,7 @@ test('a change is refused if the order has ended or is being cancelled', async (
       expect(code(await patch(id, change))).toEqual([409, 'order_not_payable']);
 });
 
-test('creating a changed order again is refused with its earlier values, and returns the order with its present values', async () => {
+test('a repeated creation of a changed order is refused if it has the earlier values, and returns the order if it has the current values', async () => {
   const id = await create({ metadata: { a: 'b' } });
   await patch(id, { amount: 1250 });
   const was = { id, amount: 1050, currency: 'CNY', metadata: { a: 'b' } };

@@ -86,7 +86,7 @@ describe('reasons to refuse a request for a payment before anything is stored', 
     await nothingMade(body);
   });
 
-  test('the requested expiry is longer than the channel allows (a default expiry is shortened instead)', async () => {
+  test('the requested expiry is longer than the channel allows, although a default expiry would be shortened', async () => {
     await start({ expiry: { atLeastMs: 0, atMostMs: 600_000 } });
     const body = inline({ expiresInSeconds: 601 });
     const { status, json } = await post(body);
@@ -184,7 +184,7 @@ describe("a channel that rejects nodrop's credentials", () => {
     expect(api.workflows.named('wake')).toHaveLength(1);
   });
 
-  test('gives no details to a payer who switches to it', async () => {
+  test('gives no details to a payer who switches to this channel', async () => {
     await start();
     const old = (await post(inline({ channel: 'simulator2' }))).json;
     api.workflows.onAskChannel = async ({ id }) => {
@@ -201,7 +201,7 @@ describe("a channel that rejects nodrop's credentials", () => {
   });
 });
 
-test('if the next action cannot be renewed, the repeated request gets a new attempt', async () => {
+test('if the channel gives no new next action, a repeated request gets a new attempt', async () => {
   await start();
   const body = inline();
   const first = (await post(body)).json;
@@ -224,7 +224,7 @@ test('if the next action cannot be renewed, the repeated request gets a new atte
   expect(await row(first.id)).toMatchObject({ status: 'closed', noActionSince: expect.any(Date) });
 });
 
-test('if a channel cannot close an attempt yet, new attempts are refused on that channel, but accepted on other channels', async () => {
+test('if a channel cannot close an attempt yet, new attempts are refused on that channel and accepted on other channels', async () => {
   await start();
   const body = inline();
   const first = (await post(body)).json;
@@ -244,7 +244,7 @@ test('if a channel cannot close an attempt yet, new attempts are refused on that
   expect(await row(first.id)).toMatchObject({ status: 'paying', attention: null });
 });
 
-test('if a channel does not support an amount, a partial refund of that amount is refused, but not a refund of the whole remainder', async () => {
+test('if a channel does not support an amount, a partial refund of that amount is refused, but a refund of the whole remaining amount is accepted', async () => {
   await start({ currencies: { CNY: { multipleOf: 100 } } });
   const body = inline({}, { amount: 1100 });
   const { id } = (await post(body)).json;

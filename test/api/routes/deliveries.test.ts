@@ -182,7 +182,7 @@ describe("a merchant's deliveries", () => {
     expect(payment.data[0].temporalUrl).toBe(shown.temporalUrl);
   });
 
-  test('a request to redeliver affects only deliveries with the requested status, and repeating the request changes nothing', async () => {
+  test('a request to redeliver affects only deliveries with the requested status, and a repeated request has no further effect', async () => {
     const stranger = await newKey(api.db);
     await deliver(['pending', 'delivered'], stranger.key);
     const [, gone, , delivered, waits] = await deliver([

@@ -38,7 +38,7 @@ describe('the feed', () => {
     expect(idsOf((await feed()).json)).toEqual([id]);
   });
 
-  test('an event matches its schema, and has no fields that only the requester of a payment may see', async () => {
+  test('an event matches its schema, and has no field outside the schema, such as the client token', async () => {
     const payment = await pay(api, key);
     const row = await record(payment);
     const { json } = await feed();
@@ -59,7 +59,7 @@ describe('the feed', () => {
     expect(JSON.stringify(json)).not.toContain(payment.clientToken);
   });
 
-  test("returns every event once, oldest first, and continues at a reader's cursor", async () => {
+  test('returns every event once, oldest first, and continues after the cursor that a reader sends', async () => {
     const payment = await pay(api, key);
     const ids: string[] = [];
     for (let version = 1; version <= 7; version++) ids.push((await record(payment, version)).id);
@@ -127,7 +127,7 @@ describe('the feed', () => {
       expect((await feed(`?after=${restarted.nextCursor}`)).status).toBe(200);
     });
 
-    test('if a merchant gets no new events, its last cursor never expires, and the cursor of an empty feed never expires', async () => {
+    test('the cursor of the newest event and the cursor of an empty feed stay valid until a later event is removed', async () => {
       const { payment, cursors } = await history(60, 60);
       await remove();
       const last = cursors[1];
@@ -143,7 +143,7 @@ describe('the feed', () => {
         expect(await feed(`?after=${cursor}`)).toMatchObject(refused);
     });
 
-    test('undelivered events, which are kept longer, can be read page by page although the events between them were removed', async () => {
+    test('undelivered events are kept longer, and a reader gets them page by page although the events between them were removed', async () => {
       const { ids, cursors, payment } = await history(50, 49, 48, 47, 1);
       for (const i of [0, 2]) {
         const data = { id: newDeliveryId(), eventId: ids[i] ?? '', merchantId, paymentId: payment.id };
@@ -198,7 +198,7 @@ describe('the feed', () => {
       return { payment, ids, cursors, kept: ids[1] ?? '' };
     }
 
-    test('a reader of lost events is refused, even if later events got the feed positions of the lost events', async () => {
+    test('a reader that has read lost events is refused, even if later events have taken the feed positions of the lost events', async () => {
       const { payment, ids, cursors, kept } = await history(5);
       await restoreTo(kept);
       for (const lost of cursors.slice(2))
@@ -216,7 +216,7 @@ describe('the feed', () => {
       expect((await feed(`?after=${all.nextCursor}`)).json).toEqual({ data: [], nextCursor: all.nextCursor });
     });
 
-    test("a reader of lost events is refused even if another merchant's event now has the reader's last feed position", async () => {
+    test("a reader that has read lost events is refused even if another merchant's event now has the reader's last feed position", async () => {
       const { payment, cursors, kept } = await history(3);
       await restoreTo(kept);
       const stranger = await newKey(api.db);
@@ -229,7 +229,7 @@ describe('the feed', () => {
       expect(await feed(`?after=${cursors[2]}`)).toMatchObject(refused);
     });
 
-    test('a reader of lost events is refused even if the restored database has no event of its merchant', async () => {
+    test("a reader that has read lost events is refused even if the restored database has no event of the reader's merchant", async () => {
       const stranger = await newKey(api.db);
       const first = await record(await pay(api, stranger.key), 1, 'payment.closed', stranger.key);
       await feed('', stranger.key);
@@ -238,7 +238,7 @@ describe('the feed', () => {
       expect(await feed(`?after=${cursors[0]}`)).toMatchObject(refused);
     });
 
-    test('a reader of lost events is refused even if later events, up to a higher feed position, have been removed', async () => {
+    test('a reader that has read lost events is refused even if later events with higher feed positions have been removed', async () => {
       const { payment, cursors, kept } = await history(3);
       await restoreTo(kept);
       const again = await record(payment, 3);
@@ -254,7 +254,7 @@ describe('the feed', () => {
       expect(await feed(`?after=${lost}`)).toMatchObject(refused);
     });
 
-    test('a reader that waits during the restore is refused, and does not get the events after its cursor', async () => {
+    test('a reader of lost events that waits during the restore is refused, and gets no event that was written after the restore', async () => {
       const { payment, cursors, kept } = await history(3);
       await eventually(() => api.changes.listening);
       const asked = feed(`?after=${cursors[2]}&wait=60`);
@@ -264,7 +264,7 @@ describe('the feed', () => {
       expect(await asked).toMatchObject(refused);
     });
 
-    test("an older version's cursor, which has no event id, is refused only if it is beyond the newest event", async () => {
+    test('a cursor of an older version, which has no event id, is refused only if it is beyond the newest event', async () => {
       const { payment, ids, kept } = await history(3);
       const seq = await feedPositionOf(ids[2] ?? '');
       const older = (at: bigint) => Buffer.from(`events/${at}`).toString('base64url');
@@ -330,7 +330,7 @@ describe('the feed with the parameter wait', () => {
     expect(api.changes.waiting).toBe(0);
   });
 
-  test('does not answer because of events of other merchants', async () => {
+  test('continues to wait when an event of another merchant is written', async () => {
     const stranger = await newKey(api.db);
     const asked = feed('?wait=60');
     await eventually(() => api.changes.waiting === 1);
@@ -344,12 +344,12 @@ describe('the feed with the parameter wait', () => {
     expect(idsOf((await feed('?wait=60')).json)).toEqual([id]);
   });
 
-  test('is empty after the wait if there is no new event, and keeps the cursor', async () => {
+  test('returns no event and the same cursor if no event is written before the wait ends', async () => {
     const { nextCursor } = (await feed()).json;
     expect((await feed(`?after=${nextCursor}&wait=1`)).json).toEqual({ data: [], nextCursor });
   });
 
-  test('returns an event that is committed late, even if a later event of another merchant was committed first', async () => {
+  test('returns an event that is committed late, even after a newer event of another merchant was committed', async () => {
     const stranger = await newKey(api.db);
     const [mine, theirs] = [await pay(api, key), await pay(api, stranger.key)];
     const asked = feed('?wait=60');

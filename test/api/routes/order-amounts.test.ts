@@ -174,7 +174,7 @@ describe('amounts', () => {
   );
 
   test.each(['1', '1.5', '2.50', '1e3', '1e400', '-0.0'])(
-    'a text field does not accept the number %s',
+    'a text field rejects the number %s',
     async (number) => {
       for (const [path, raw] of [
         ['id', `{"id":${number},"amount":1,"currency":"CNY"}`],
@@ -195,7 +195,7 @@ describe('amounts', () => {
     },
   );
 
-  test('text fields that contain digits are returned unchanged', async () => {
+  test('text fields that contain digits and escapes are returned unchanged', async () => {
     const subject = 'a "quoted\\" 1e3, 2.50 and \\u0041';
     const answer = await create({
       id: newOrderId(),

@@ -36,7 +36,7 @@ describe('creating an order', () => {
     expect(again.json).toEqual(first.json);
   });
 
-  test('is refused if an order with the same id and other content exists', async () => {
+  test('is refused if an order with the same id but other content exists', async () => {
     const body = { id: newOrderId(), amount: 1050, currency: 'CNY', metadata: { cart: 'c-1' } };
     await create(body);
     const has = {
@@ -65,7 +65,7 @@ describe('creating an order', () => {
     }
   });
 
-  test('the expiry is ignored when a repeated order is compared with the stored order', async () => {
+  test('the expiry of a repeated order may differ from the expiry of the stored order', async () => {
     const body = { id: newOrderId(), amount: 1050, currency: 'CNY', expiresInSeconds: 3600 };
     const first = await create(body);
     for (const expiresInSeconds of [60, 7200, undefined]) {
@@ -153,7 +153,7 @@ describe('order ids', () => {
     }
   });
 
-  test('different ids are different orders, because case, Unicode form and encoding are not changed', async () => {
+  test('ids that differ only in case, accent or percent-encoding belong to different orders', async () => {
     const own = await newKey(api.db);
     const ids = ['ü', 'U\u0308'.normalize('NFC'), 'u', 'a/b', 'a%2Fb', 'a%252Fb', 'A/b'];
     for (const [i, id] of ids.entries())
@@ -164,14 +164,14 @@ describe('order ids', () => {
     }
   });
 
-  test('if a proxy has decoded the slash in an id, the path is unknown and finds no other order', async () => {
+  test('if a proxy has decoded the slash in an id, the path is answered 404', async () => {
     await create({ id: 'p/q', amount: 1, currency: 'CNY' });
     await create({ id: 'p', amount: 1, currency: 'CNY' });
     const answer = await api.call('/v1/orders/p/q', { key });
     expect([answer.status, answer.json.code]).toEqual([404, 'not_found']);
   });
 
-  test('the log shows the path as it was requested, on one line', async () => {
+  test('the log shows the path of a request in its percent-encoded form', async () => {
     const id = 'log #1 / "x"\u00fc';
     await create({ id, amount: 1, currency: 'CNY' });
     await api.call(`/v1/orders/${encodeURIComponent(id)}`, { key });
@@ -222,7 +222,7 @@ test.each([
   ]);
 });
 
-test('a cancellation while a payment is live is answered 202, and the order shows that its cancellation is requested', async () => {
+test('a cancellation while a payment is live is answered 202, and the order then shows that its cancellation is requested', async () => {
   const { orderId } = await pay(api, key);
   expect((await api.call(`/v1/orders/${orderId}`, { key })).json.cancelRequestedAt).toBeNull();
   const answer = await api.call(`/v1/orders/${orderId}/cancel`, { key, method: 'POST' });
@@ -240,7 +240,7 @@ describe('reading orders', () => {
     }
   });
 
-  test('while pages of orders are read, new orders neither hide nor repeat other orders', async () => {
+  test('if new orders are created while pages are read, no order is missing from the pages or appears twice', async () => {
     const own = await newKey(api.db);
     const ids: string[] = [];
     for (let i = 0; i < 7; i++) {

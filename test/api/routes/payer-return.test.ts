@@ -11,7 +11,7 @@ beforeEach(() => {
 });
 
 describe("the payer's return from the channel", () => {
-  test("is a hint for nodrop, and redirects to the merchant's URL without a status", async () => {
+  test("causes a hint, and redirects to the merchant's return URL without a payment status", async () => {
     const made = await pay(api, key, {
       returnUrl: 'https://shop.example/thanks?cart=a+b%20c&x=%7e&y#top',
     });
@@ -75,7 +75,7 @@ describe("the payer's return from the channel", () => {
     expect((await api.call('/v1/payments', { ...request, key })).status).toBe(422);
   });
 
-  test('is not a hint if the request is a HEAD', async () => {
+  test('causes no hint if the request is a HEAD', async () => {
     const made = await pay(api, key);
     api.workflows.calls.length = 0;
     const answer = await api.call(`/return/${made.id}?token=${made.clientToken}`, { method: 'HEAD' });
@@ -89,7 +89,7 @@ describe("the payer's return from the channel", () => {
     expect((await api.call(`/return/${made.id}?token=${made.clientToken}`)).status).toBe(303);
   });
 
-  test('redirects to the cashier page if the payment has no returnUrl, and marks the URL as a return', async () => {
+  test('redirects to the cashier page with the parameter `returned` if the payment has no returnUrl', async () => {
     const made = await pay(api, key);
     const path = `/return/${made.id}?token=${made.clientToken}`;
     const answer = await api.call(path);

@@ -91,7 +91,7 @@ describe('reading payments', () => {
 });
 
 describe('a request to query the channel immediately', () => {
-  test("returns the payment after the channel's answer", async () => {
+  test("returns the payment with the channel's new answer", async () => {
     const made = await pay(api, key);
     api.workflows.onAskChannel = async ({ id }) => {
       await recordAnswer(api.db, id, { state: 'closed' }, 'query', new Date());
@@ -102,7 +102,7 @@ describe('a request to query the channel immediately', () => {
     expect([answer.status, answer.json.status]).toEqual([200, 'closed']);
   });
 
-  test('is answered 504 if the channel or the worker does not answer, and 503 without Temporal', async () => {
+  test('is answered 504 if the channel or the worker does not answer, and 503 if Temporal is down', async () => {
     const made = await pay(api, key);
     const ask = () => api.call(`/v1/payments/${made.id}/query`, { key, method: 'POST' });
     api.workflows.onAskChannel = async () => false;
@@ -123,7 +123,7 @@ describe('a request to query the channel immediately', () => {
 describe('repeated requests to query the channel', () => {
   const query = (at: TestApi, id: string) => at.call(`/v1/payments/${id}/query`, { key, method: 'POST' });
 
-  test('reuse an answer that is less than 1 s old, and otherwise query the channel', async () => {
+  test('get the recorded answer if it is less than 1 s old, and otherwise cause a query of the channel', async () => {
     let clock = Date.now();
     const own = await startTestApi(database.url, { now: () => new Date(clock) });
     try {
@@ -179,7 +179,7 @@ describe('repeated requests to query the channel', () => {
 describe('hints of a payer', () => {
   const hint = (id: string) => api.call(`/v1/payments/${id}/hint`, { key, method: 'POST' });
 
-  test("the payer's first hint has an effect, and hints within the next 10 s are accepted without effect", async () => {
+  test("the payer's first hint signals the workflow, and hints within the next 10 s are accepted without a signal", async () => {
     const { id } = await pay(api, key);
     expect((await Promise.all([hint(id), hint(id), hint(id)])).map(({ status }) => status)).toEqual([
       202, 202, 202,
@@ -187,14 +187,14 @@ describe('hints of a payer', () => {
     expect(api.workflows.named('hint').map(({ args }) => args)).toEqual([[true, 2000]]);
   });
 
-  test("after five phases of frequent queries, a payer's hint causes only one query", async () => {
+  test("after five phases of frequent queries, a payer's hint starts no further phase and causes only one query", async () => {
     const { id } = await pay(api, key);
     await api.db.payment.update({ where: { id }, data: { tightPhases: 5 } });
     await hint(id);
     expect(api.workflows.named('hint').map(({ args }) => args)).toEqual([[false, 2000]]);
   });
 
-  test('a hint that Temporal does not confirm is refused, and the next hint has an effect', async () => {
+  test('if Temporal does not confirm a hint, the hint is refused, and the next hint is accepted', async () => {
     const { id } = await pay(api, key);
     api.workflows.down = true;
     expect((await hint(id)).json.code).toBe('temporal_unavailable');

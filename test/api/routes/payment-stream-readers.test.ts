@@ -48,7 +48,7 @@ const readersOf = async ({ deps }: TestApi): Promise<number> => {
 };
 
 describe('many readers', () => {
-  test('two hundred readers of one payment all get the final state, with few reads of the database', async () => {
+  test('two hundred readers of one payment all get the final state with few database reads', async () => {
     const reads: string[] = [];
     const counted = countingClient(databaseUrl, (sql) => reads.push(sql));
     const patient = { ...STREAMS, openWithinMs: NET_MS };
@@ -83,7 +83,7 @@ describe('many readers', () => {
     }
   });
 
-  test('too many readers are refused with 503, and another reader is accepted when one has left', async () => {
+  test('readers beyond the limit are refused with 503, and another reader is accepted when one has left', async () => {
     const made = await pay(api, key);
     const changes = new Changes(databaseUrl, api.deps.log, 2);
     const small = await startTestApi(databaseUrl, { changes });
@@ -188,7 +188,7 @@ describe('many readers', () => {
     }
   });
 
-  test('an API key is looked up only when its stream may open', async () => {
+  test("nodrop looks up the API key of a reader only when the reader's stream may open", async () => {
     let asked = 0;
     let openGate = () => {};
     const gate = new Promise<void>((resolve) => {
@@ -219,7 +219,7 @@ describe('many readers', () => {
     }
   });
 
-  test('readers of one payment do not take the slots for readers of other payments', async () => {
+  test('the readers of one payment cannot use the slots of readers of other payments', async () => {
     const ofOnePayment = new Changes(databaseUrl, api.deps.log);
     const leaving = new AbortController();
     setMaxListeners(500, leaving.signal);
@@ -261,7 +261,7 @@ describe('a slow reader', () => {
     return { patient, made, slow, ours, quick };
   }
 
-  test('delays no other reader, uses a bounded amount of memory, and is finally disconnected', async () => {
+  test('does not delay other readers, uses a limited amount of memory, and is finally disconnected', async () => {
     const { patient, made, slow, ours, quick } = await stalled({ drainWithinMs: 1_000 });
     try {
       const closed = once(slow, 'close');
@@ -288,7 +288,7 @@ describe('a slow reader', () => {
     }
   });
 
-  test('continues with the newest state if it reads again in time', async () => {
+  test('gets the newest state if it starts to read again in time', async () => {
     const { patient, made, slow, ours, quick } = await stalled({});
     try {
       let n = 0;
@@ -364,7 +364,7 @@ test('a reader that leaves releases its slot', async () => {
   );
 });
 
-test('a reader that leaves before its stream opens holds no slot when the stream opens', async () => {
+test('a reader that leaves before its stream opens holds no slot afterwards', async () => {
   const made = await pay(api, key);
   let openGate = () => {};
   const gate = new Promise<void>((resolve) => {

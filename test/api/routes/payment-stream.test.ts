@@ -45,7 +45,7 @@ test('a stream of a payment sends the present state first, then the final state,
 });
 
 describe('each change', () => {
-  test('is sent once and in order, unless the reader cannot see the change', async () => {
+  test('is sent once and in order to each reader who can see the changed fields', async () => {
     const made = await pay(api, key);
     const [merchant, payer] = [await watch(made.id), await watch(made.id, made.clientToken)];
     await eventually(() => merchant.events.length === 1 && payer.events.length === 1);
@@ -72,7 +72,7 @@ describe('each change', () => {
     expect(new Set(settledOf(merchant).map(({ id }) => id)).size).toBe(5);
   });
 
-  test("equals the answer of GET, so that a payer does not get the merchant's fields", async () => {
+  test("has the content of a GET answer, and a payer therefore does not get the merchant's fields", async () => {
     const made = await pay(api, key, { metadata: { secret: 'of the shop' } });
     const [merchant, payer] = [await watch(made.id), await watch(made.id, made.clientToken)];
     await settle(made.id);
@@ -83,7 +83,7 @@ describe('each change', () => {
     expect(JSON.stringify(payer.events)).not.toMatch(/of the shop|orderId|metadata|attention/);
   });
 
-  test('is sent with a heartbeat if only the passage of time caused the change', async () => {
+  test('is sent with a heartbeat if only the passage of time caused it', async () => {
     const made = await pay(api, key);
     let now = new Date();
     const soon = await startTestApi(databaseUrl, {
@@ -146,7 +146,7 @@ describe('with Last-Event-ID', () => {
   });
 });
 
-test("if a stream misses a change because its maximum lifetime ends, the reader's next stream sends the change", async () => {
+test("if a change happens while a stream reaches its maximum lifetime, the reader's next stream sends the change", async () => {
   const made = await pay(api, key);
   let reads = 0;
   // The first read opens the stream. A stream this short makes only one more read, and the payment changes during this
@@ -179,7 +179,7 @@ describe('the loss of the database connection during a stream', () => {
       `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and ${who}`,
     );
 
-  test('a change that happens while no connection listens for notifications still arrives on the stream', async () => {
+  test('a change that is made while no connection listens for notifications still reaches the reader of the stream', async () => {
     const made = await pay(api, key);
     const reader = await watch(made.id);
     await eventually(() => reader.events.length === 1);
@@ -294,7 +294,7 @@ describe("a payment's stream", () => {
   });
 });
 
-test("only GET opens a stream, a preflight allows a reader's headers, and unsupported methods are refused", async () => {
+test('only GET opens a stream, a preflight allows the headers that a reader sends, and POST is refused', async () => {
   const made = await pay(api, key);
   const path = `/v1/payments/${made.id}/events`;
   const head = await api.call(path, { method: 'HEAD', key });
@@ -311,7 +311,7 @@ test("only GET opens a stream, a preflight allows a reader's headers, and unsupp
   expect(api.changes.waiting).toBe(0);
 });
 
-test('a process that stops sends the present state to its readers and ends their streams', async () => {
+test('a process that stops ends the streams of its readers cleanly', async () => {
   const made = await pay(api, key);
   const stopping = await startTestApi(databaseUrl);
   const reader = await watch(made.id, made.clientToken, {}, stopping);

@@ -66,7 +66,7 @@ describe('creating a payment', () => {
     expect(Date.parse(made.expiresAt) - Date.parse(made.createdAt)).toBe(1_800_000);
   });
 
-  test('a repeated request while the payment is live is answered 200 with the same payment and token, without Temporal', async () => {
+  test('a repeated request while the payment is live is answered 200 with the same payment and token, even if Temporal is down', async () => {
     const body = inline();
     const first = await post(body);
     api.workflows.calls.length = 0;
@@ -108,7 +108,7 @@ describe('creating a payment', () => {
     expect(call?.args[1]).toBeLessThanOrEqual(8_000);
   });
 
-  test('if the channel is deciding about a trade whose creation it never confirmed, the request is answered 202 immediately', async () => {
+  test('while the channel decides about a trade whose creation it never confirmed, a repeated request is answered 202 immediately', async () => {
     api.workflows.onAwaitNextAction = async () => false;
     const body = inline();
     const { id } = (await post(body)).json;
@@ -119,7 +119,7 @@ describe('creating a payment', () => {
     expect([...api.workflows.named('start'), ...api.workflows.named('awaitNextAction')]).toEqual([]);
   });
 
-  test('if Temporal is down, the answer is 503, the payment stays created, and the repeated request continues the payment', async () => {
+  test('if Temporal is down, the request is answered 503 and the payment stays created, and a repeated request continues the payment', async () => {
     api.workflows.down = true;
     const body = inline();
     const refused = await post(body);
@@ -184,7 +184,7 @@ describe('creating a payment', () => {
     });
   });
 
-  describe('a request for another attempt of an order whose money is not settled yet', () => {
+  describe('a request for another attempt while money of the order is not settled yet', () => {
     const paid = paidAnswer();
 
     test('if the money belongs to an ended attempt, the request is refused with 409 and Retry-After until the money is settled', async () => {
@@ -202,7 +202,7 @@ describe('creating a payment', () => {
       expect(await api.db.payment.count({ where: { orderId: body.order.id } })).toBe(1);
     });
 
-    test("if the query shows that a live attempt was paid, the create request waits for the order's result", async () => {
+    test("if the query shows that a live attempt was paid, the request waits for the order's result", async () => {
       const body = inline();
       const { json } = await post(body);
       let settling: Promise<unknown> | undefined;
@@ -328,7 +328,7 @@ describe('an order that is paid twice', () => {
   const seen = async ({ id, clientToken }: { id: string; clientToken: string }) =>
     payerPayment.strict().parse((await api.call(`/v1/payments/${id}`, { key: clientToken })).json);
 
-  test('the payer of the second payment sees that it is a duplicate, and sees the progress of its refund', async () => {
+  test('the payer of the second payment sees that it is a duplicate, and follows the progress of its refund', async () => {
     const { first, second, refundId } = await paidTwice();
     const conflict = {
       ...{ status: 'succeeded', orderUpdate: 'conflict', refundReason: 'duplicate_payment' },

@@ -145,7 +145,7 @@ describe('a refund request without an amount', () => {
     expect(codeOf(await ask(other))).toEqual([409, 'not_refundable']);
   });
 
-  test('queries the channel once, and does not query it again if its idempotency key is repeated', async () => {
+  test('queries the channel only once, even if the request is repeated with the same idempotency key', async () => {
     const { id } = await paid();
     const idempotencyKey = newIdempotencyKey();
     const [first, again] = [await ask(id, {}, idempotencyKey), await ask(id, {}, idempotencyKey)];
@@ -179,7 +179,7 @@ describe('a refund request without an amount', () => {
   });
 });
 
-test('if a refund was replaced, its idempotency key still returns the replaced refund, and the answer names the replacement', async () => {
+test('if a failed refund was replaced, its idempotency key still returns the failed refund, and the answer names the replacement', async () => {
   const { id } = await paid();
   const idempotencyKey = newIdempotencyKey();
   const first = await ask(id, { note: 'Returned' }, idempotencyKey);
@@ -199,7 +199,7 @@ test('if a refund was replaced, its idempotency key still returns the replaced r
   expect(codeOf(await ask(id))).toEqual([409, 'not_refundable']);
 });
 
-test('if a payment of a wrong amount was refunded in full, it needs no decision, and its order can be paid again', async () => {
+test('if a payment of a wrong amount is refunded in full, no decision is left to make, and the order can be paid again', async () => {
   const payment = await paid(key, 900);
   const shown = async () => (await api.call(`/v1/payments/${payment.id}`, { key })).json;
   expect(await shown()).toMatchObject({ orderUpdate: 'review', attention: 'amount_mismatch' });
@@ -254,7 +254,7 @@ describe('the idempotency key of a refund', () => {
     expect(codeOf(await ask(other.id, { amount: 1050 }, all))).toEqual([422, 'idempotency_key_reused']);
   });
 
-  test('makes only one refund if many requests use it concurrently, even for two payments', async () => {
+  test('creates only one refund if many requests use it concurrently, even for two payments', async () => {
     const [one, other] = [await paid(), await paid()];
     const same = newIdempotencyKey();
     const answers = await Promise.all(Array.from({ length: 5 }, () => ask(one.id, { amount: 100 }, same)));
@@ -265,7 +265,7 @@ describe('the idempotency key of a refund', () => {
     expect(mixed.map(({ status }) => status).sort()).toEqual([201, 422]);
   });
 
-  test('makes another refund if another merchant uses an equal key', async () => {
+  test('creates another refund if another merchant uses the same key', async () => {
     const stranger = await newKey(api.db);
     const idempotencyKey = newIdempotencyKey();
     await ask((await paid()).id, {}, idempotencyKey);
@@ -326,7 +326,7 @@ describe('reading refunds', () => {
   });
 });
 
-test("a callback about a refund goes to the refund's workflow if nodrop requested the refund, and otherwise to the payment", async () => {
+test("a callback about a refund is forwarded to the refund's workflow if nodrop requested the refund, and otherwise to the payment's workflow", async () => {
   const { id } = await paid();
   const made = await ask(id, { amount: 300 });
   api.refundWorkflows.calls.length = 0;

@@ -26,7 +26,7 @@ async function inReview() {
 const resolve = (id: string, action: string) =>
   api.call(`/v1/payments/${id}/resolve`, { key, body: { action, note: 'The payer called.' } });
 
-describe('an operator decides to refund', () => {
+describe("an operator's decision to refund", () => {
   test('stores the refund, and starts its workflow immediately', async () => {
     const { id } = await inReview();
     const answer = await resolve(id, 'refund');
@@ -38,7 +38,7 @@ describe('an operator decides to refund', () => {
     expect(api.refundWorkflows.calls).toEqual([{ name: 'start', refundId }]);
   });
 
-  test('is answered 200 even without Temporal, and the sweep starts the stored refund later', async () => {
+  test('is accepted even if Temporal is down, and the sweep starts the workflow of the stored refund later', async () => {
     const { id } = await inReview();
     api.refundWorkflows.down = true;
     expect((await resolve(id, 'refund')).status).toBe(200);
@@ -48,7 +48,7 @@ describe('an operator decides to refund', () => {
 });
 
 test.each(['\u202eseen', '\u2068', ' ', '\u3164'])(
-  'a decision whose note is unreadable (%j) is refused and has no effect',
+  'a decision with an invalid note (%j) is refused and has no effect',
   async (note) => {
     const { id } = await inReview();
     const answer = await api.call(`/v1/payments/${id}/resolve`, { key, body: { action: 'refund', note } });
@@ -57,7 +57,7 @@ test.each(['\u202eseen', '\u2068', ' ', '\u3164'])(
   },
 );
 
-describe('an operator decides to accept the money', () => {
+describe("an operator's decision to accept the money", () => {
   /**
    * Creates a payment whose money waits for a decision, and another attempt at the same order. The other attempt stands
    * for an attempt that was created before the money arrived.
@@ -78,7 +78,7 @@ describe('an operator decides to accept the money', () => {
   const cancelAskedFor = async (id: string) =>
     (await api.db.payment.findUniqueOrThrow({ where: { id } })).cancelRequestedAt !== null;
 
-  test("makes the order paid, and cancels the order's other attempts immediately", async () => {
+  test("marks the order as paid, and cancels the order's other attempts immediately", async () => {
     const { id, orderId, other } = await withAnother();
     const answer = await resolve(id, 'accept');
     expect([answer.status, answer.json.orderUpdate, answer.json.attention]).toEqual([200, 'applied', null]);
@@ -94,7 +94,7 @@ describe('an operator decides to accept the money', () => {
     expect((await api.call(`/v1/payments/${other}/timeline`, { key })).text).toContain(`was paid by ${id}`);
   });
 
-  test('is answered 200 even if Temporal fails before other attempts are cancelled, because their cancellation is recorded for the sweep', async () => {
+  test('is accepted even if Temporal fails before other attempts are cancelled, because their cancellation is recorded for the sweep', async () => {
     const { id, other } = await withAnother();
     api.workflows.onAskChannel = async () => {
       api.workflows.down = true;
@@ -104,7 +104,7 @@ describe('an operator decides to accept the money', () => {
     expect(await cancelAskedFor(other)).toBe(true);
   });
 
-  test('immediately refunds money of another attempt if that money also waits for a decision', async () => {
+  test("causes an immediate refund of another attempt's money if that money also waits for a decision", async () => {
     const { id, orderId, other } = await withAnother();
     const data = {
       ...{ status: 'succeeded', orderUpdate: 'review', orderUpdatedAt: new Date(), settledBy: 'query' },
@@ -124,10 +124,10 @@ describe('an operator decides to accept the money', () => {
   });
 
   // nodrop does not watch for refunds while money waits for a decision. So an acceptance first queries the channel.
-  describe('with a query of the channel before the decision', () => {
+  describe('after a query of the channel', () => {
     const undecided = { orderUpdate: 'review', attention: 'amount_mismatch' };
 
-    test('accepts only the amount that is left if a part was refunded at the channel without a callback', async () => {
+    test('accepts only the amount that is left if a part was refunded at the channel and no callback arrived', async () => {
       const { id } = await inReview();
       api.workflows.onAskChannel = async () => {
         await recordAnswer(api.db, id, paidAnswer({ amount: 900, refundedAmount: 400 }), 'query', new Date());
@@ -140,7 +140,7 @@ describe('an operator decides to accept the money', () => {
       expect(text).toContain('an operator accepted CNY 5.00');
     });
 
-    test('is refused with 409, and the order is not paid, if all of the money was refunded at the channel', async () => {
+    test('is refused with 409, and the order stays unpaid, if all of the money was refunded at the channel', async () => {
       const { id, orderId } = await inReview();
       api.workflows.onAskChannel = async () => {
         await recordAnswer(
@@ -160,7 +160,7 @@ describe('an operator decides to accept the money', () => {
     test.each([
       ['without an answer', async () => false],
       ['slower than the timeout', async () => Promise.reject(new TemporalUnavailable('no answer in time'))],
-    ])('is answered 504 and decides nothing if the query is %s', async (_, onAskChannel) => {
+    ])('is answered 504 and has no effect if the query is %s', async (_, onAskChannel) => {
       const { id } = await inReview();
       api.workflows.onAskChannel = onAskChannel;
       const answer = await resolve(id, 'accept');
@@ -168,7 +168,7 @@ describe('an operator decides to accept the money', () => {
       expect((await api.call(`/v1/payments/${id}`, { key })).json).toMatchObject(undecided);
     });
 
-    test('is refused with 503 and decides nothing if the channel cannot be queried because Temporal is down', async () => {
+    test('is refused with 503 and has no effect if the channel cannot be queried because Temporal is down', async () => {
       const { id } = await inReview();
       api.workflows.down = true;
       const answer = await resolve(id, 'accept');

@@ -80,7 +80,7 @@ describe('a repeated request when the present attempt has less than 30 s left', 
     expect((await post(body, late)).json.id).toBe(answer.json.id);
   });
 
-  test('closes and replaces the attempt even if it has expired and is still live', async () => {
+  test('closes and replaces the attempt even if the attempt has expired but is still live', async () => {
     const { body, made } = await attempt();
     leave(made, 0);
     const answer = await post(body, late);
@@ -102,7 +102,7 @@ describe('a repeated request when the present attempt has less than 30 s left', 
     expect((await post(body, late)).json.id).not.toBe(made.id);
   });
 
-  test('returns the same attempt if a new attempt could not expire later, because the order expires at that time', async () => {
+  test('returns the same attempt if a new attempt could not expire later, because the order itself expires then', async () => {
     const order = { id: newOrderId(), amount: 1050, currency: 'CNY', expiresInSeconds: 60 };
     const { body, made } = await attempt({ order, expiresInSeconds: 600 });
     for (const left of [29_999, 4_000, 1]) {
@@ -115,7 +115,7 @@ describe('a repeated request when the present attempt has less than 30 s left', 
     expect((await post(body, late)).json.code).toBe('order_not_payable');
   });
 
-  test('creates an attempt that expires with the order, and the next request returns that attempt', async () => {
+  test('creates an attempt that expires with the order, and a further request returns the new attempt', async () => {
     const order = { id: newOrderId(), amount: 1050, currency: 'CNY', expiresInSeconds: 75 };
     const { body, made } = await attempt({ order, expiresInSeconds: 60 });
     leave(made, 10_000);
@@ -127,7 +127,7 @@ describe('a repeated request when the present attempt has less than 30 s left', 
     expect(asked()).toEqual([made.id]);
   });
 
-  test('makes only one new attempt if it is sent concurrently to two processes', async () => {
+  test('creates only one new attempt if it is sent concurrently to two processes', async () => {
     const { body, made } = await attempt();
     leave(made, 4_000);
     const answers = await Promise.all([late, late2, late, late2].map((through) => post(body, through)));
@@ -136,7 +136,7 @@ describe('a repeated request when the present attempt has less than 30 s left', 
     expect([ids.size, ids.has(made.id), await attemptsOf(made.orderId)]).toEqual([1, false, 2]);
   });
 
-  test("queries the order's other attempts as well", async () => {
+  test("also queries and cancels the order's other attempts", async () => {
     const { body, made } = await attempt({ expiresInSeconds: 60 });
     api.workflows.onAskChannel = async () => false;
     const other = (await post({ ...body, channel: 'simulator2', expiresInSeconds: 600 })).json;
@@ -174,12 +174,12 @@ describe('a repeated request when the present attempt has less than 30 s left', 
       return { body, made };
     }
 
-    test('if the channel does not answer, so that the present attempt continues', async () => {
+    test('if the channel does not answer, and the present attempt stays live', async () => {
       const { made } = await refused(async () => false, 'attempt_unresolved');
       expect(await row(made.id)).toMatchObject({ status: 'paying', cancelRequestedAt: null });
     });
 
-    test('if the channel is deciding about the present attempt', async () => {
+    test('while the channel decides about the present attempt', async () => {
       const { made } = await refused(async ({ id }) => {
         await recordAnswer(late.db, id, { state: 'processing' }, 'query', clock);
         return true;
@@ -187,7 +187,7 @@ describe('a repeated request when the present attempt has less than 30 s left', 
       expect(await row(made.id)).toMatchObject({ status: 'paying', cancelRequestedAt: null });
     });
 
-    test('until the present attempt has ended, if the channel does not close it yet', async () => {
+    test('while the channel has not closed the present attempt yet', async () => {
       const { body, made } = await refused(async ({ id }) => {
         await recordAnswer(late.db, id, { state: 'unpaid' }, 'query', clock);
         return true;
@@ -234,7 +234,7 @@ describe('a repeated request with other fields', () => {
     expect(seen.backUrl).toBe(`https://shop.example/b?paymentId=${made.id}`);
   });
 
-  test('leaves absent fields unchanged, and changes nothing if its fields are equal', async () => {
+  test('does not change an absent field, and writes nothing if all of its fields are unchanged', async () => {
     const { body, made } = await attempt({ returnUrl: 'https://shop.example/a', metadata: { cart: 'c-1' } });
     const before = await row(made.id);
     const written = () => api.db.timelineEntry.count({ where: { paymentId: made.id } });
@@ -255,7 +255,7 @@ describe('a repeated request with other fields', () => {
     expect(await written()).toBe(entries + 1);
   });
 
-  test("ignores expiresInSeconds, and its answer shows the attempt's real expiry", async () => {
+  test('ignores expiresInSeconds, and its answer shows the expiry of the existing attempt', async () => {
     const { body, made } = await attempt({ expiresInSeconds: 600 });
     const again = await post({ ...body, expiresInSeconds: 60 });
     expect([again.status, again.json.expiresAt]).toEqual([200, made.expiresAt]);
@@ -306,7 +306,7 @@ describe('a repeated request with other fields', () => {
     expect((await post({ ...without, payer: { id: 'u3' } })).json.payer).toEqual({ id: 'u3' });
   });
 
-  test('does not change the payer once the trade was requested, even if the payment has no payer id', async () => {
+  test('does not change the payer after nodrop has requested the trade, even if the payment has no payer id', async () => {
     const { body, made } = await attempt({ payer: { ip: '::1' } });
     await api.db.payment.update({ where: { id: made.id }, data: { createAskedAt: new Date() } });
     const again = await post({ ...body, payer: { id: 'u1' }, metadata: { cart: 'c-2' } });
@@ -338,7 +338,7 @@ describe('a channel switch', () => {
     return { a: made, b: answer.json as Made };
   }
 
-  test("a switch to a live attempt does not change that attempt's terms", async () => {
+  test("a switch to an attempt that is already live does not change that attempt's terms", async () => {
     const terms = { returnUrl: 'https://shop.example/b', metadata: { cart: 'b' } };
     const { a, b } = await twoLive(
       { returnUrl: 'https://shop.example/a', metadata: { cart: 'a' }, payer: { id: 'u1' } },
@@ -374,7 +374,7 @@ describe('a channel switch', () => {
     });
   });
 
-  test('a switch is refused without a query if the ledger shows that the channel is deciding about the attempt', async () => {
+  test('a switch is refused without a query if the ledger shows that the channel still decides about the attempt', async () => {
     const { made } = await attempt();
     leave(made, 4_000);
     await recordAnswer(api.db, made.id, { state: 'processing' }, 'query', clock);
@@ -382,7 +382,7 @@ describe('a channel switch', () => {
     expect([answer.status, answer.json.code, asked()]).toEqual([409, 'attempt_unresolved', []]);
   });
 
-  test("a switch returns the payer's attempt, even shortly before its expiry, if the order has reached its maximum number of attempts", async () => {
+  test("if the order has reached its maximum number of attempts, a switch returns the payer's attempt, even shortly before its expiry", async () => {
     const { made } = await attempt();
     const { id: _, ...old } = await row(made.id);
     for (let i = 0; i < 19; i++) {

@@ -76,7 +76,7 @@ describe('reasons to refuse a switch to another channel', () => {
     expect((await seen(old.id, old.clientToken)).switchTo).toEqual([]);
   });
 
-  describe('the channel is deciding about the attempt', () => {
+  describe('the channel still decides about the attempt', () => {
     const asked = () => api.workflows.named('askChannel').length;
     /** The channel answers "processing" to every query. The stored answer is `ageMs` old. */
     async function processing(ageMs: number) {
@@ -91,7 +91,7 @@ describe('reasons to refuse a switch to another channel', () => {
       return old;
     }
 
-    test("a payer's switch reads the recorded answer instead of querying the channel each time", async () => {
+    test("a payer's switch is refused because of the recorded answer, without a query of the channel each time", async () => {
       const old = await processing(60_000);
       for (let i = 0; i < 3; i++) await expectRefused(old, 'attempt_unresolved');
       expect(asked()).toBe(1);
@@ -102,7 +102,7 @@ describe('reasons to refuse a switch to another channel', () => {
       expect(asked()).toBe(1);
     });
 
-    test("the channel's answer is reused for 10 s for a payer's switch, and for 1 s for a merchant's switch", async () => {
+    test("the recorded answer is used for 10 s for a payer's switch, and for 1 s for a merchant's switch", async () => {
       const clock = Date.now();
       const own = await startTestApi(database.url, { now: () => new Date(clock) });
       try {
@@ -149,7 +149,7 @@ describe('reasons to refuse a switch to another channel', () => {
     });
   });
 
-  test('the caller has a client token, and the order has had twenty attempts', async () => {
+  test('the caller has a client token, and the order already has twenty attempts', async () => {
     const old = await pay(api, key);
     const { id: _, ...row } = await api.db.payment.findUniqueOrThrow({ where: { id: old.id } });
     const ended = Array.from({ length: 18 }, () => ({ ...row, id: newPaymentId() }));

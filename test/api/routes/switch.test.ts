@@ -51,7 +51,7 @@ describe('a payer switches', () => {
     expect((await api.call(`/v1/payments/${made.id}`, { key: old.clientToken })).status).toBe(401);
   });
 
-  test('repeated and concurrent switches of one payment make one new attempt', async () => {
+  test('repeated and concurrent switches of one payment create only one new attempt', async () => {
     const old = await pay(api, key);
     const answers = await Promise.all([1, 2, 3].map(() => to(old.id, old.clientToken)));
     answers.push(await to(old.id, old.clientToken));
@@ -77,7 +77,7 @@ describe('a payer switches', () => {
     expect([answer.status, answer.json.id, answer.json.clientToken]).toEqual([200, old.id, old.clientToken]);
   });
 
-  test('a switch is answered 202 if the channel does not answer, and the new attempt continues', async () => {
+  test('if the channel does not answer, a switch is answered 202 and its new attempt stays live', async () => {
     const old = await pay(api, key);
     api.workflows.onAwaitNextAction = async () => false;
     const answer = await to(old.id, old.clientToken);
@@ -106,7 +106,7 @@ test("a merchant's switch is answered like the creation of a payment", async () 
 });
 
 describe('the offered channels', () => {
-  test('a payer is offered all channels and methods of the merchant, except those of the live attempt', async () => {
+  test('a payer is offered all channels and methods of the merchant, except the channel and method of the live attempt', async () => {
     const old = await pay(api, key);
     const two = [
       { channel: 'simulator', method: 'wallet' },

@@ -62,7 +62,7 @@ test('nodrop stores the first 4 KiB of a forged callback, a hash of its body, it
   expect(await stored()).toHaveLength(2);
 });
 
-test('all forged callbacks are counted, a hundred per minute are stored, and a verified callback is still delivered', async () => {
+test('all forged callbacks are counted, a hundred per minute are stored, and a verified callback is still forwarded', async () => {
   const { id } = await pay(api, key);
   // Sends the requests in groups. Each request of a group can get a database connection without waiting.
   const flood = async (size: number) => {
@@ -112,7 +112,7 @@ test('the number of verified callbacks is never limited, even if many forged cal
   expect(await api.db.callback.count({ where: { paymentId: id } })).toBe(300);
 });
 
-test('at most a thousand unverified callbacks per minute are stored, counted over all addresses and all processes', async () => {
+test('at most a thousand unverified callbacks per minute are stored in total, from all addresses and by all processes', async () => {
   const now = new Date(clock);
   const callback = unverifiedCallback(Buffer.from('{}'), 'forged', now);
   const sender = (address: string, count: number, of = accountId) => ({
@@ -139,7 +139,7 @@ test('at most a thousand unverified callbacks per minute are stored, counted ove
   });
 });
 
-test('if more than a thousand addresses send callbacks in one second, the further addresses are counted as one sender', async () => {
+test('if more than a thousand addresses send callbacks in one second, all further addresses are counted as one sender', async () => {
   for (let n = 0; n < 1_010; n += 1) {
     api.unverified.add(accountId, `192.0.2.${n}`, Buffer.from('{}'), 'forged', new Date(clock));
   }
@@ -170,7 +170,7 @@ test('all addresses of one IPv6 /64 network are counted as one sender', async ()
   });
 });
 
-test('counts that arrive while a batch is written are collected in one further batch, which has a limited size', async () => {
+test('while one batch of counts is written, all further counts are collected in one next batch of limited size', async () => {
   const queries = vi.spyOn(pg.Client.prototype, 'query');
   try {
     const flushes = [];
@@ -197,7 +197,7 @@ test('counts that arrive while a batch is written are collected in one further b
   expect(await stored()).toHaveLength(900 + 1_000);
 });
 
-test('rows of counts are locked in the order of their keys, so that two processes never deadlock', async () => {
+test('the rows of counts are locked in the order of their keys, so that two processes never deadlock', async () => {
   const minute = minuteOf(new Date(clock));
   const sender = (address: string) => ({ accountId, address, minute, count: 1, callbacks: [] });
   const [first, last] = [sender('192.0.2.1'), sender('192.0.2.2')];
@@ -247,7 +247,7 @@ test('rows of counts are locked in the order of their keys, so that two processe
 });
 
 describe('the payment that a forged callback names', () => {
-  test('is queried at most once in 10 s, and at most twenty times in its life', async () => {
+  test('is queried at most once in 10 s, and at most twenty times in total', async () => {
     const { id } = await pay(api, key);
     for (let i = 0; i < 25; i++) {
       clock += 10_000;

@@ -155,7 +155,7 @@ describe.skipIf(!isComplete)('a callback', () => {
     ['alipay', { total_amount: '0.01' }],
     ['wechatpay', { content: { amount: { total: 1, payer_total: 1, currency: 'CNY' } } }],
   ] as const)(
-    'of %s with another amount and a correct signature is stored and pays nothing',
+    'of %s with another amount and a correct signature is stored but settles no payment',
     async (channel, changes) => {
       const id = await newPaid(channel);
       const answer = await send(ownAddressOf(channel, id), await made(channel, id, changes));
@@ -171,7 +171,7 @@ describe.skipIf(!isComplete)('a callback', () => {
     },
   );
 
-  test('of Alipay is refused with a tampered amount, a repeated parameter, another seller or application, or a weaker signature', async () => {
+  test('of Alipay is refused if it has a tampered amount, a repeated parameter, another seller or application, or a weaker signature', async () => {
     const id = await newPaid('alipay');
     const { raw, headers } = await made('alipay', id);
     const signed = (change: Record<string, string>) => made('alipay', id, change);

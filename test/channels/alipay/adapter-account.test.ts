@@ -50,7 +50,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       }
     });
 
-    test('checkAccount says in a sentence which key or id is wrong', async () => {
+    test('the error of checkAccount names the wrong key or id', async () => {
       const settings = settingsOf(double);
       const other = double.keys.strangerKey;
       const publicOf = (key: string) =>
@@ -74,7 +74,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       });
     });
 
-    test('checkAccount reports a wrong clock', async () => {
+    test('the error of checkAccount names the clock if the clock is wrong', async () => {
       await double.tell('clock', { offsetMs: 3_600_000 });
       expect(await errorOf(check(settingsOf(double)))).toMatchObject({
         kind: 'misconfigured',
@@ -82,7 +82,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       });
     });
 
-    test('the mode of an account follows from its gateway', () => {
+    test('the gateway of an account shows whether the account is in test or live mode', () => {
       const { gateway: _gateway, ...live } = settingsOf(double);
       expect(modeOf(live)).toBe('live');
       expect(modeOf({ ...live, gateway: 'https://openapi-sandbox.dl.alipaydev.com/gateway.do' })).toBe(
@@ -116,7 +116,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       });
     });
 
-    test('in certificate mode the adapter rejects a changed answer, and reports a certificate that does not match the private key', async () => {
+    test('in certificate mode the adapter rejects a tampered answer, and reports a certificate that does not match the private key', async () => {
       const trade = newTrade();
       await open(await linkOf(adapter, account, trade));
       await double.tell('faults', [{ kind: 'tampered' }]);

@@ -27,7 +27,7 @@ import {
 
 describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
   describe.each(METHODS)('trades with the method %s', (method) => {
-    test('a trade is unknown until its payer opens it, then unpaid, then paid with amount, number and time', async () => {
+    test('a trade is unknown until the payer opens the link, then unpaid, and then paid with its amount, number and time', async () => {
       const trade = newTrade({ method });
       const link = await linkOf(adapter, account, trade);
       expect(await query(trade)).toEqual({ state: 'unknown_trade' });
@@ -60,7 +60,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       expect(await pay(link)).toBe(false);
     });
 
-    test('if a close finds no trade because no payer has opened it, the trade can still be paid until its link expires', async () => {
+    test('if a close finds no trade because no payer has opened the link, the trade can still be paid until the link expires', async () => {
       const [late, dead] = [newTrade({ method }), newTrade({ method })];
       const [lateLink, deadLink] = [
         await linkOf(adapter, account, late),
@@ -100,7 +100,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
     });
   });
 
-  test('createTrade returns the same link at any time', async () => {
+  test('createTrade returns the same link each time, even an hour later', async () => {
     const trade = newTrade();
     const first = await linkOf(adapter, account, trade);
     vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 3_600_000 });
@@ -114,7 +114,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
     expect(ends).toBe(Math.floor(Date.parse(trade.expiresAt) / 1000) * 1000);
   });
 
-  test('createTrade returns the same QR code for a repeated request, and not_renewable once the trade is closed', async () => {
+  test('a repeated createTrade returns the same QR code, or not_renewable if the trade is closed', async () => {
     const trade = newTrade({ method: 'precreate' });
     const link = await linkOf(adapter, account, trade);
     expect(await linkOf(adapter, account, trade)).toBe(link);
@@ -127,7 +127,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
     const create = (trade: NewTrade, signal?: AbortSignal) => adapter.createTrade(account, trade, signal);
     const of = 'alipay.trade.precreate';
 
-    test('if the answer to a create call is lost, a repeated call returns the code of the same trade', async () => {
+    test('if the answer to a create call is lost, the repeated call returns the code of the same trade', async () => {
       const trade = newTrade({ method: 'precreate' });
       await double.tell('faults', [{ kind: 'accepted', of }]);
       expect(await errorOf(create(trade, AbortSignal.timeout(1_000)))).toMatchObject({ kind: 'unreachable' });
@@ -155,7 +155,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
   });
 
   describe('refunds', () => {
-    test('when a trade is refunded in two parts, its state becomes refunded, although Alipay calls it closed', async () => {
+    test('a trade that is refunded in two parts ends in the state refunded, although Alipay calls such a trade closed', async () => {
       const trade = await paid(adapter, account);
       const part = refundOf({ amount: 350 });
       expect(await adapter.queryRefund(account, trade, part)).toEqual({ state: 'unknown_refund' });
@@ -181,7 +181,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       expect(await adapter.closeTrade(account, trade)).toEqual({ state: 'already_paid' });
     });
 
-    test('a refund requested again is the same refund, even with another amount', async () => {
+    test('a repeated refund request returns the first refund, even if the request has another amount', async () => {
       const trade = await paid(adapter, account);
       const refund = refundOf({ amount: 350 });
       await adapter.refundTrade(account, trade, refund);
@@ -204,7 +204,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       expect(await double.tell('books', named(trade))).toMatchObject({ refunded: '10.50' });
     });
 
-    test('a refund is in process if all money was refunded, but the other refunds do not explain the whole amount', async () => {
+    test('if a trade is refunded in full, but not by known refunds, a requested refund is reported as in process', async () => {
       const trade = await paid(adapter, account);
       await adapter.refundTrade(account, trade, refundOf({ amount: 350 }));
       // The double makes a refund under a number that the adapter does not know. So the adapter cannot find this refund
@@ -232,7 +232,7 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
       });
     });
 
-    test('a refund is not treated as finally rejected while the trade is unpaid or the balance is too low', async () => {
+    test('a refund is refused only temporarily while the trade is unpaid or the balance is too low', async () => {
       const trade = newTrade();
       const link = await linkOf(adapter, account, trade);
       await open(link);

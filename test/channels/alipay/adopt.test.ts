@@ -28,7 +28,7 @@ describe.skipIf(oracleFolder() === undefined)('adopted trades', () => {
     return { trade: { ...trade, isAdopted: true, reference: { id: trade.outTradeNo } }, url };
   }
 
-  test('once its payer opens it, a trade that the merchant created can be read with its terms, paid and refunded', async () => {
+  test('a trade that the merchant created can be read, paid and refunded after the payer has opened it', async () => {
     const { trade, url } = await link();
     const { outTradeNo: reference } = trade;
     expect(await read(reference)).toEqual({ reference, answer: { state: 'unknown_trade' } });
@@ -43,7 +43,7 @@ describe.skipIf(oracleFolder() === undefined)('adopted trades', () => {
     expect(await read(reference)).toMatchObject({ terms, answer: { state: 'refunded' } });
   });
 
-  test("a notification identifies a trade that the merchant created, even if its number is longer than nodrop's numbers", async () => {
+  test("a notification identifies a trade that the merchant created, even if the trade's number is longer than nodrop's numbers", async () => {
     const [app_id, seller_id] = [
       account.credentials[0]?.app_id ?? '',
       account.credentials[0]?.seller_id ?? '',

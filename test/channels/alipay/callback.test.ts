@@ -56,7 +56,7 @@ describe('a published notification', () => {
     point_amount: '0.00',
   };
 
-  test('a notification that Alipay itself has signed is accepted unchanged, and refused after any change', async () => {
+  test('a notification that Alipay itself has signed is accepted if it is unchanged, and refused after any change', async () => {
     const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
     const account = accountOf({
       app_id: PARAMS.app_id,
@@ -158,7 +158,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications from the double', (
     expect(Math.abs(Date.parse(paidAt) - Date.now())).toBeLessThan(60_000);
   });
 
-  test('notifications about an old payment cause a query, unless they report a refunded amount', async () => {
+  test('notifications that arrive more than 10 min after the payment cause a query, unless they report a refunded amount', async () => {
     const trade = await paidHere();
     const told = await next();
     const about = { outTradeNo: trade.outTradeNo };
@@ -207,7 +207,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications from the double', (
     await expect(verify(`${good}&extra=1`)).rejects.toMatchObject({ kind: 'unverified' });
   });
 
-  test('notifications are refused with any sign_type but RSA2, whatever their signature', async () => {
+  test('notifications with another sign_type than RSA2 are refused, even if the signature is valid', async () => {
     const trade = await paidHere();
     await next();
     const good = Object.fromEntries(new URLSearchParams(await notification(trade)));
@@ -248,7 +248,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications from the double', (
     expect(adapter.peekOutTradeNo(Buffer.from(body))).toBe(trade.outTradeNo);
   });
 
-  test('notifications are refused if they split one signed value into several parameters', async () => {
+  test('notifications are refused if an attacker has split one signed value into several parameters', async () => {
     const trade = await paidHere();
     await next();
     // Alipay has signed the subject as a whole. The attacker splits it into the parameters of a payment of 100 yuan.
@@ -298,7 +298,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications from the double', (
     });
   });
 
-  test('notifications with a wrong amount are verified and report that amount, because the ledger compares it', async () => {
+  test("notifications with another amount than the trade's are accepted and report that amount, because the ledger compares amounts", async () => {
     const trade = await paidHere();
     await next();
     const verified = await verify(await notification(trade, { total_amount: '0.01' }));
@@ -309,7 +309,7 @@ describe.skipIf(oracleFolder() === undefined)('notifications from the double', (
       });
   });
 
-  test('notifications never report a payment as closed or failed, but count as notices, so that nodrop queries Alipay', async () => {
+  test('notifications never report a payment as closed or failed, but only make nodrop query Alipay', async () => {
     const trade = await paidHere();
     await next();
     const params = Object.fromEntries(new URLSearchParams(await notification(trade)));

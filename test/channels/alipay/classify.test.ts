@@ -63,7 +63,7 @@ describe('classify', () => {
     );
   });
 
-  test("classify reports errors of the merchant's account as misconfigured, and its messages quote no signed request", () => {
+  test("classify reports errors of the merchant's account as misconfigured, and its messages contain no part of the signed request", () => {
     for (const [code, sub_code, says] of [
       ['40002', 'isv.invalid-timestamp', /clock/],
       ['40002', 'isv.invalid-app-id', /app_id/],
@@ -143,7 +143,7 @@ describe('closed trades', () => {
     total_amount: '10.50',
   } as const;
 
-  test('a trade that Alipay calls closed is closed only if nothing shows that it was paid', () => {
+  test('a trade that Alipay calls closed is reported as closed only if no field shows a payment', () => {
     expect(tradeAnswer({ ...closed, buyer_pay_amount: '0.00', receipt_amount: '0.00' })).toEqual({
       state: 'closed',
     });
@@ -155,7 +155,7 @@ describe('closed trades', () => {
     expect(() => tradeAnswer({ ...closed, buyer_pay_amount: '10.50' })).toThrow(/without a payment time/);
   });
 
-  test('a trade in another currency than CNY is refused', () => {
+  test('a trade in a currency other than CNY is refused', () => {
     const trade = { ...closed, trade_status: 'TRADE_SUCCESS', send_pay_date: '2026-01-01 00:00:00' } as const;
     expect(() => tradeAnswer({ ...trade, trans_currency: 'USD' })).toThrow(/another currency/);
   });

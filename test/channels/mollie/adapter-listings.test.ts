@@ -7,7 +7,7 @@ import { ACCOUNT, adapterAt, created, errorOf, newTrade, refundOf } from './supp
  * Tests listings of Mollie, and answers that do not belong to the request. The contract suite covers everything else.
  */
 
-test('the search for a trade stops at payments that are older than the trade', async () => {
+test('the search for a trade ends at the first page with payments that are older than the trade', async () => {
   const old = newTrade();
   await created(adapter, old);
   for (let nth = 0; nth < 260; nth += 1)
@@ -46,7 +46,7 @@ test('a listing can be read even if one of its payments has an unknown status', 
   }
 });
 
-test('the next page of a listing is requested from Mollie, even if the link to that page has another host', async () => {
+test("the next page of a listing is requested from the adapter's own Mollie URL, even if the link to that page has another host", async () => {
   const asked: string[] = [];
   const server = await serve(async ({ path }) => {
     asked.push(path);
@@ -62,7 +62,7 @@ test('the next page of a listing is requested from Mollie, even if the link to t
   }
 });
 
-test('a listing is rejected as garbage if the link to its next page does not contain where that page starts', async () => {
+test('a listing is rejected as garbage if the link to its next page has no `from` parameter', async () => {
   const server = await serve(async () => {
     const next = { href: 'https://api.mollie.com/v2/payments?limit=250' };
     const body = { count: 0, _embedded: { payments: [] }, _links: { next } };
@@ -76,7 +76,7 @@ test('a listing is rejected as garbage if the link to its next page does not con
   }
 });
 
-test("a refund whose currency differs from the payment's currency is not accepted", async () => {
+test("a refund is rejected if its currency differs from the payment's currency", async () => {
   const trade = newTrade({ reference: { id: 'tr_1' } });
   const refund = refundOf(trade, { channelRefundId: 're_1' });
   const given = {

@@ -33,7 +33,7 @@ describe('refunds', () => {
     if (answer.state === 'refunded') expect(answer.refunds?.[0]).not.toHaveProperty('outRefundNo');
   });
 
-  test('a second refund of the same amount is refused for an hour, and is accepted afterwards', async () => {
+  test('a second refund of the same amount is refused for an hour and accepted afterwards', async () => {
     const trade = await paid();
     await adapter.refundTrade(ACCOUNT, trade, refundOf(trade));
     const twin = refundOf(trade);
@@ -43,13 +43,13 @@ describe('refunds', () => {
     expect((await adapter.refundTrade(ACCOUNT, trade, twin)).state).toBe('processing');
   });
 
-  test('a refund of more than is left is rejected', async () => {
+  test('a refund of more than the remaining amount is rejected', async () => {
     const trade = await paid();
     const error = await errorOf(adapter.refundTrade(ACCOUNT, trade, refundOf(trade, { amount: 1051 })));
     expect(error).toMatchObject({ kind: 'rejected', message: expect.stringContaining('cannot be refunded') });
   });
 
-  test('if Mollie has forgotten the key of a refund, a repeated request finds the refund and makes no other', async () => {
+  test('if Mollie has forgotten the key of a refund, a repeated request finds the existing refund and creates no second refund', async () => {
     const trade = await paid();
     const refund = refundOf(trade, { amount: 1050 });
     await adapter.refundTrade(ACCOUNT, trade, refund);
@@ -64,7 +64,7 @@ describe('refunds', () => {
   });
 });
 
-test('a chargeback counts as lost until it is reversed', async () => {
+test('a chargeback is reported as lost until it is reversed', async () => {
   const trade = await paid();
   await double.tell('chargeback', { payment: idOf(trade), amount: 500 });
   const { chargebacks } = await stateOf(double);

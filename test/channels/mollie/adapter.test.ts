@@ -55,7 +55,7 @@ describe('createTrade', () => {
     },
   );
 
-  test('createTrade names the payment method, except for `checkout`, where the payer chooses', async () => {
+  test('createTrade names the payment method, except for the method `checkout`, with which the payer chooses', async () => {
     for (const { name } of declaration.methods) await created(adapter, newTrade({ method: name }));
     const methods = (await requests()).map(({ body }) => JSON.parse(body).method);
     expect(methods).toEqual([undefined, 'ideal', 'creditcard', 'bancontact', 'paypal']);
@@ -90,7 +90,7 @@ describe('createTrade', () => {
     expect((await stateOf(double)).payments).toHaveLength(1);
   });
 
-  test('a repeated createTrade creates a second payment after the declared hour, because Mollie has then forgotten the key', async () => {
+  test('an hour after the first call, a repeated createTrade creates a second payment, because Mollie has forgotten the key', async () => {
     const trade = newTrade();
     const first = await created(adapter, trade);
     await double.tell('clock', { offsetMs: 61 * 60_000 });
@@ -99,7 +99,7 @@ describe('createTrade', () => {
     expect(declaration.repeatableForMs.create).toBe(60 * 60_000);
   });
 
-  test('createTrade is rejected for a currency that Mollie refuses', async () => {
+  test('createTrade reports a currency that Mollie refuses as rejected', async () => {
     const error = await errorOf(adapter.createTrade(ACCOUNT, newTrade({ currency: 'KWD' })));
     expect(error).toMatchObject({ kind: 'rejected', message: expect.stringContaining('invalid currency') });
   });
@@ -151,7 +151,7 @@ describe('payments', () => {
     expect(answer).not.toHaveProperty('disputes');
   });
 
-  test('a query by id accepts a payment that other code has created, but not the payment of another nodrop trade', async () => {
+  test('a query by id accepts a payment that was created outside nodrop, but not a payment of another nodrop trade', async () => {
     const foreign = (metadata: unknown) =>
       double.tell('foreignPayment', { amount: 1990, metadata }) as Promise<{ id: string }>;
     for (const metadata of [null, 'order 66', { order_id: 66 }, [1], { nodrop_payment: 7 }]) {
@@ -164,7 +164,7 @@ describe('payments', () => {
     expect((await errorOf(query({ ...newTrade(), reference: { id } }))).kind).toBe('garbage');
   });
 
-  test('every call for a payment of another website profile reports that the key is wrong', async () => {
+  test('every call about a payment of another website profile reports that the key is wrong', async () => {
     const trade = await paid();
     const error = await errorOf(adapter.queryTrade(accountOf(THEIRS), trade));
     expect(error).toMatchObject({
@@ -203,7 +203,7 @@ describe('closeTrade', () => {
     expect(await close(trade)).toEqual({ state: 'closed' });
   });
 
-  test('closeTrade returns already_paid for a paid payment, and processing while Mollie is deciding about the payment', async () => {
+  test('closeTrade returns already_paid if the payment is paid, and processing if Mollie still decides about it', async () => {
     expect(await close(await paid())).toEqual({ state: 'already_paid' });
     const trade = await created(adapter);
     await become(trade, 'authorized');
@@ -211,7 +211,7 @@ describe('closeTrade', () => {
   });
 
   // The payer pays between the query and the cancellation. The double then answers as Mollie documents it.
-  test('closeTrade reports a payment that arrives during the close', async () => {
+  test('closeTrade reports a payment that is paid while nodrop closes it', async () => {
     const trade = newTrade({ reference: { id: 'tr_crossed' } });
     const answers = ['open', 'refused', 'paid'];
     const crossing = await serve(async ({ method }) => {
@@ -255,7 +255,7 @@ describe('callbacks', () => {
   });
 
   test.each(['', 'id=', 'id=ord_1', 'id=tr_', 'id=tr_1&id=tr_2', 'id=tr_1%2F..', '{"id":"tr_1"}', 'ID=tr_1'])(
-    'a callback with the body %j names no payment',
+    'a callback with the body %j is rejected because it names no payment',
     async (body) => {
       await expect(verify(body)).rejects.toMatchObject({ name: 'CallbackError', kind: 'malformed' });
     },
@@ -280,7 +280,7 @@ describe('accounts', () => {
     expect(modeOf({ api_key: 'live_x' })).toBe('live');
   });
 
-  test('checkAccount reports a missing payment method and a wrong clock in a sentence', async () => {
+  test('the error of checkAccount names the missing payment method, or says that the clock is wrong', async () => {
     await double.tell('clock', { offsetMs: -10 * 60_000 });
     const off = await errorOf(adapter.checkAccount(ACCOUNT));
     expect(off).toMatchObject({ kind: 'misconfigured', message: expect.stringContaining('clock') });
@@ -293,7 +293,7 @@ describe('accounts', () => {
     });
   });
 
-  test('if the clock is wrong, findTrade fails and never reports a trade as absent', async () => {
+  test('if the clock is wrong, findTrade fails instead of reporting a trade as absent', async () => {
     await double.tell('clock', { offsetMs: 10 * 60_000 });
     expect((await errorOf(adapter.findTrade?.(ACCOUNT, newTrade()) ?? Promise.resolve())).kind).toBe(
       'misconfigured',

@@ -49,7 +49,7 @@ test.each([
   ['pending', 'processing'],
   ['canceled', 'closed'],
   ['failed', 'failed'],
-] as const)('an adopted payment with the status %s reads as %s', async (status, state) => {
+] as const)("an adopted payment with Mollie's status %s is reported as %s", async (status, state) => {
   const id = await make(null);
   await become(id, status);
   expect(await read(id)).toMatchObject({ terms, answer: { state } });

@@ -120,13 +120,13 @@ describe('other answers', () => {
     for (const operation of OPERATIONS) expect(classify(replyOf(status, body), operation).kind).toBe(kind);
   });
 
-  test('a second refund of the same amount within an hour can succeed later', () => {
+  test('a second refund of the same amount within an hour is refused only temporarily', () => {
     const twin = replyOf(409, refusal(409, 'A duplicate refund has been detected'));
     expect(classify(twin, 'refund').kind).toBe('not_now');
     expect(classify(twin, 'create').kind).toBe('unreachable');
   });
 
-  test('if Mollie does not accept a URL of nodrop, the error is misconfigured, so that no payment fails', () => {
+  test('if Mollie rejects a URL of nodrop, the error is misconfigured, so that no payment fails', () => {
     const details = {
       webhookUrl: "The webhook URL is invalid because it is unreachable from Mollie's point of view",
       redirectUrl: 'The redirect URL is invalid',
@@ -140,7 +140,7 @@ describe('other answers', () => {
     }
   });
 
-  test("errors contain the delay, the replay flag and Mollie's message, but no key", () => {
+  test("errors contain the delay, whether the answer was replayed, and Mollie's message, but no key", () => {
     const body = refusal(429, 'Slow down, test_canary and live_canary of access_canary');
     const error = classify(
       replyOf(429, body, { 'retry-after': '3', 'idempotent-replayed': 'true' }),
@@ -152,7 +152,7 @@ describe('other answers', () => {
     expect(JSON.stringify([error.message, error.cause])).not.toContain('canary');
   });
 
-  test('answers report an id as unknown only if Mollie itself names this id', () => {
+  test("an id is reported as unknown only if Mollie's own refusal names this id", () => {
     const unknown = (reply: Reply) => isUnknown(classify(reply, 'other'), 'tr_1');
     expect(unknown(replyOf(404, refusal(404, 'No payment exists with token tr_1.')))).toBe(true);
     expect(unknown(replyOf(404, refusal(404, 'No payment exists with token tr_2.')))).toBe(false);

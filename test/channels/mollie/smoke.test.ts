@@ -11,7 +11,7 @@ beforeAll(async () => {
 });
 afterAll(async () => await double?.stop());
 
-test('the smoke test tries a trade with each method, and prints each step', async () => {
+test('the smoke test creates, queries and closes a trade with each method, and prints each step', async () => {
   const lines: string[] = [];
   await smokeTest(adapterAt(double.url), ACCOUNT, (line) => lines.push(line));
   const text = lines

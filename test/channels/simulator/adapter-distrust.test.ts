@@ -116,7 +116,7 @@ describe('the adapter', () => {
     await expect(closing.closeTrade(ACCOUNT, tradeNamed(NO))).rejects.toMatchObject({ kind: 'garbage' });
   });
 
-  test('the adapter reads at most 1 MiB of an answer, so an endless refusal is garbage and not definite', async () => {
+  test('the adapter reads at most 1 MiB of an answer, and reports an endless refusal as garbage', async () => {
     let sent = 0;
     let cancelled = false;
     const endless: typeof fetch = async () => {
@@ -153,7 +153,7 @@ describe('the adapter', () => {
     await expect(adapter.queryTrade(ACCOUNT, tradeNamed(NO))).rejects.toMatchObject(limited);
   });
 
-  test('a wrong secret is reported as misconfigured, never as a refusal', async () => {
+  test('a wrong secret is reported as misconfigured, never as a definite refusal', async () => {
     const { adapterOf } = await start();
     const wrong = adapterOf('simulator', SECRETS.simulator2);
     const unknown = { kind: 'misconfigured', message: expect.stringContaining('check the secret') };
@@ -166,7 +166,7 @@ describe('the adapter', () => {
     [-90_000, /clock of this machine is 9[01] s ahead of the channel's/],
     [20_000, /check the secret of simulator$/],
   ])(
-    'if the channel refuses a request and its clock differs by %i ms, the error names the clock or the secret as the cause',
+    "if the channel's clock differs by %i ms and the channel refuses a request, the error names the clock or the secret as the cause",
     async (off, sentence) => {
       const date = new Date(Date.now() + off).toUTCString();
       const refused = answering({ status: 401, headers: { date } }).queryTrade(ACCOUNT, tradeNamed(NO));

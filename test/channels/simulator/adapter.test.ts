@@ -18,7 +18,7 @@ afterEach(() => {
 });
 
 describe('trades', () => {
-  test('a trade is unknown, then unpaid, then paid with the amount, the transaction and the time', async () => {
+  test('a trade is first unknown, then unpaid, and then paid with its amount, transaction and time', async () => {
     const { adapter, pay, url } = await start();
     const trade = newTrade();
     expect(await adapter.queryTrade(ACCOUNT, tradeNamed(trade.outTradeNo))).toEqual({
@@ -45,7 +45,7 @@ describe('trades', () => {
     });
   });
 
-  test('a declined trade has finally failed', async () => {
+  test('a declined trade has failed and can no longer be paid', async () => {
     const { adapter, pay } = await start();
     const trade = newTrade();
     await adapter.createTrade(ACCOUNT, trade);
@@ -60,7 +60,7 @@ describe('trades', () => {
     ['success', 'paid'],
     ['declined', 'failed'],
   ] as const)(
-    'a trade is processing until a later %s decides, and cannot be closed until then',
+    'a trade is processing until a result (%s) arrives, and cannot be closed before',
     async (result, state) => {
       const { adapter, pay } = await start();
       const trade = newTrade();
@@ -99,7 +99,7 @@ describe('trades', () => {
     expect(await adapter.closeTrade(ACCOUNT, tradeNamed(trade.outTradeNo))).toEqual({ state: 'closed' });
   });
 
-  test('a trade reports a partial refund, then a full refund', async () => {
+  test('a trade shows first a partial refund and then a full refund', async () => {
     const { adapter, pay, url } = await start();
     const trade = newTrade();
     await adapter.createTrade(ACCOUNT, trade);
@@ -134,7 +134,7 @@ describe('trades', () => {
 });
 
 describe('refunds', () => {
-  test('a repeated request returns the same refund, which is in process until it has succeeded', async () => {
+  test('a repeated refund request returns the same refund, which is in process until it succeeds', async () => {
     const folder = tempFolder();
     const { adapter, pay, setFaults, close } = await start({ folder });
     const trade = newTrade();
@@ -173,7 +173,7 @@ describe('refunds', () => {
     expect(await ledger()).toMatchObject([{ refunded: 600 }]);
   });
 
-  test('a refund that is refused because the balance is too low succeeds later with the same number', async () => {
+  test('a refund that is refused because of a low balance can succeed later with the same number', async () => {
     const { adapter, pay, setFaults, ledger } = await start();
     const trade = newTrade();
     const { outTradeNo } = trade;
@@ -194,7 +194,7 @@ describe('refunds', () => {
     expect(await ledger()).toMatchObject([{ refunded: 600 }]);
   });
 
-  test('a refund of more than the amount that is left is rejected, and a repeated number returns its first refund', async () => {
+  test('a refund of more than the remaining amount is rejected, and a request with a used number returns the first refund', async () => {
     const { adapter, pay, ledger } = await start();
     const trade = newTrade();
     const { outTradeNo } = trade;
@@ -220,7 +220,7 @@ describe('refunds', () => {
 });
 
 describe('creating a trade twice', () => {
-  test('a repeated create returns the same trade for the same content and counts the calls', async () => {
+  test('a repeated create with the same content returns the same trade', async () => {
     const { adapter, ledger } = await start();
     const trade = newTrade();
     const actions = await Promise.all([1, 2, 3].map(() => adapter.createTrade(ACCOUNT, trade)));
@@ -228,7 +228,7 @@ describe('creating a trade twice', () => {
     expect(await ledger()).toMatchObject([{ outTradeNo: trade.outTradeNo, createdCount: 3 }]);
   });
 
-  test('a repeated create with other terms or another account is refused, but the refusal is not final', async () => {
+  test('a repeated create with other terms or another account is refused, but the refusal is not definite', async () => {
     const { adapter, adapterOf } = await start();
     const trade = newTrade();
     await adapter.createTrade(ACCOUNT, trade);

@@ -39,7 +39,7 @@ describe('listings', () => {
     return { find, pages: () => pages, stop: () => server.close() };
   }
 
-  test('the listing of a busy account is read, even if its objects are long', async () => {
+  test('a listing of up to ten long pages is read to its end', async () => {
     const { find, pages, stop } = await listing(1_000);
     expect(await find()).toBe('absent');
     expect(pages()).toBe(10);
@@ -91,7 +91,7 @@ describe('bad answers', () => {
     expect(await errorOf(adapter.createTrade(ACCOUNT, newTrade()))).toMatchObject({ retryAfterMs: 2_000 });
   });
 
-  test('an answer 500 that Stripe replays is distinguished from a new answer 500', async () => {
+  test('if Stripe replays an earlier answer 500, the error is marked as replayed', async () => {
     const trade = newTrade();
     await double.tell('faults', [{ kind: '500_stored', of: 'POST /v1/checkout/sessions', times: 1 }]);
     const first = await errorOf(adapter.createTrade(ACCOUNT, trade));
@@ -102,12 +102,12 @@ describe('bad answers', () => {
     await expect(created(adapter, trade)).resolves.toBeDefined();
   });
 
-  test('the adapter does not retry a call whose connection failed', async () => {
+  test('if the connection fails, the adapter does not retry the call', async () => {
     const dead = adapterAt('http://127.0.0.1:9');
     expect(await errorOf(dead.createTrade(ACCOUNT, newTrade()))).toMatchObject({ kind: 'unreachable' });
   });
 
-  test('an amount that Stripe refuses is rejected', async () => {
+  test('an amount that Stripe refuses is reported as rejected', async () => {
     expect(await errorOf(adapter.createTrade(ACCOUNT, newTrade({ amount: 49 })))).toMatchObject({
       kind: 'rejected',
       message: expect.stringContaining('amount_too_small'),
@@ -120,7 +120,7 @@ describe('accounts', () => {
     await expect(adapter.checkAccount(ACCOUNT)).resolves.toBeUndefined();
   });
 
-  test('checkAccount explains in a sentence why an account does not work, and does not quote the key', async () => {
+  test('the error of checkAccount names the reason why an account does not work, and does not contain the key', async () => {
     const wrong = accountOf({ ...CREDENTIALS, secret_key: 'sk_test_canary' });
     const error = await errorOf(adapter.checkAccount(wrong));
     expect(error).toBeInstanceOf(ChannelError);
@@ -136,20 +136,17 @@ describe('accounts', () => {
   test.each([
     [400, 'is 7 min ahead of the channel'],
     [-400, 'is 7 min behind the channel'],
-  ])(
-    "the check of an account reports a clock that differs by %i s from the channel's clock",
-    async (seconds, words) => {
-      vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + seconds * 1000 });
-      expect((await errorOf(adapter.checkAccount(ACCOUNT))).message).toContain(words);
-    },
-  );
+  ])("checkAccount reports a clock that differs by %i s from the channel's clock", async (seconds, words) => {
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + seconds * 1000 });
+    expect((await errorOf(adapter.checkAccount(ACCOUNT))).message).toContain(words);
+  });
 
   test.each([
     ['sk_test_1', 'test'],
     ['rk_test_1', 'test'],
     ['sk_live_1', 'live'],
     ['rk_live_1', 'live'],
-  ])('the mode of an account with the key %s is %s', (secret_key, mode) => {
+  ])('an account with the key %s has the mode %s', (secret_key, mode) => {
     expect(modeOf({ secret_key })).toBe(mode);
   });
 });

@@ -11,7 +11,7 @@ describe.each(METHODS)('refunds of payments with the method %s', (method) => {
     return { trade, payment: await pay(trade) };
   };
 
-  test('two partial refunds of the whole amount succeed, and each can be queried by its id or its number', async () => {
+  test('two partial refunds of the whole amount succeed, and each refund can be queried by its id or its number', async () => {
     const { trade } = await paidTrade();
     const [one, two] = [refundOf({ amount: 50 }), refundOf({ amount: 1000 })];
     const first = await adapter.refundTrade(ACCOUNT, trade, one);
@@ -28,7 +28,7 @@ describe.each(METHODS)('refunds of payments with the method %s', (method) => {
     expect(await adapter.queryRefund(ACCOUNT, trade, refundOf())).toEqual({ state: 'unknown_refund' });
   });
 
-  test('a refund is made only once under its number, even if a repeated request has another amount or the key has expired', async () => {
+  test('only one refund is made under a number, even if a repeated request has another amount or Stripe has forgotten the key', async () => {
     const { trade } = await paidTrade();
     const refund = refundOf();
     const first = await adapter.refundTrade(ACCOUNT, trade, refund);
@@ -41,7 +41,7 @@ describe.each(METHODS)('refunds of payments with the method %s', (method) => {
     expect(await adapter.queryRefund(ACCOUNT, trade, refund)).toEqual(first);
   });
 
-  test('a refund sends no more requests than necessary once the payment intent is known', async () => {
+  test('if the payment intent is known, each call about a refund sends only one request', async () => {
     const { trade, payment } = await paidTrade();
     const known = { ...trade, channelPaymentId: payment };
     const refund = refundOf();
@@ -59,7 +59,7 @@ describe.each(METHODS)('refunds of payments with the method %s', (method) => {
     expect((await requests()).length * adapter.declaration.rateLimit.perSecond).toBeLessThanOrEqual(25);
   });
 
-  test('a refund can be queried by its id with any number, but only for the payment that it belongs to', async () => {
+  test('a refund can be queried by its id even with another number, but only as a refund of its own payment', async () => {
     const { trade } = await paidTrade();
     const answer = await adapter.refundTrade(ACCOUNT, trade, refundOf({ amount: 50 }));
     const { channelRefundId } = answer as { channelRefundId: string };
@@ -83,7 +83,7 @@ describe.each(METHODS)('refunds of payments with the method %s', (method) => {
     expect(await adapter.refundTrade(ACCOUNT, trade, refund)).toMatchObject({ state: 'succeeded' });
   });
 
-  test('if a refund contains a fraction of a minor unit, its amount is rounded and the payment can still be read', async () => {
+  test('the amount of a refund or dispute that has a fraction of a minor unit is rounded, and the payment can still be read', async () => {
     const trade = await created(adapter, newTrade({ method, currency: 'ISK', amount: 1000 }));
     const payment = await pay(trade);
     await double.tell('dashboardRefund', { payment, amount: 150 });
@@ -102,7 +102,7 @@ describe.each(METHODS)('refunds of payments with the method %s', (method) => {
     expect(error).toMatchObject({ kind: 'rejected' });
   });
 
-  test('a refund whose answer was lost may have been accepted', async () => {
+  test('if the answer to a refund request is lost, a query and a repeated request find the refund', async () => {
     const { trade } = await paidTrade();
     const refund = refundOf();
     await double.tell('faults', [{ kind: 'accepted', of: 'POST /v1/refunds', times: 1 }]);
@@ -112,7 +112,7 @@ describe.each(METHODS)('refunds of payments with the method %s', (method) => {
     expect(await adapter.refundTrade(ACCOUNT, trade, refund)).toMatchObject({ state: 'succeeded' });
   });
 
-  test('a refund that is in process has an id, and can still fail', async () => {
+  test('a refund in process already has an id, and can still fail', async () => {
     await double.tell('refundPlan', { status: 'pending', pendingReason: 'processing' });
     const { trade } = await paidTrade();
     const refund = refundOf();
@@ -130,7 +130,7 @@ describe.each(METHODS)('refunds of payments with the method %s', (method) => {
     });
   });
 
-  test('a refund is reversed if the bank returns it', async () => {
+  test('a refund is reported as reversed if the bank returns it', async () => {
     const { trade } = await paidTrade();
     const refund = refundOf();
     const { channelRefundId: id } = (await adapter.refundTrade(ACCOUNT, trade, refund)) as {
@@ -148,7 +148,7 @@ describe.each(METHODS)('refunds of payments with the method %s', (method) => {
   });
 
   test.each([[{ status: 'requires_action' }], [{ status: 'pending', pendingReason: 'insufficient_funds' }]])(
-    'a refund needs an operator if Stripe answers %o',
+    'a refund is reported as needing a person if Stripe answers %o',
     async (plan) => {
       await double.tell('refundPlan', plan);
       const { trade } = await paidTrade();
@@ -156,7 +156,7 @@ describe.each(METHODS)('refunds of payments with the method %s', (method) => {
     },
   );
 
-  test('refunds that were made in the dashboard and all disputes, open or decided, are listed', async () => {
+  test('the answer to a query lists refunds that were made in the dashboard, and both open and decided disputes', async () => {
     const { trade, payment } = await paidTrade();
     await double.tell('dashboardRefund', { payment, amount: 200 });
     const { id } = (await double.tell('dispute', {

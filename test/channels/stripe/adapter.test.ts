@@ -9,7 +9,7 @@ import { ACCOUNT, accountOf, CREDENTIALS, created, errorOf, newTrade } from './s
  */
 
 describe.each(METHODS)('trades by %s', (method) => {
-  test('a trade is unpaid, then paid with the amount, the payment and the time', async () => {
+  test('a trade is first unpaid, and then paid with its amount, payment id and time', async () => {
     const trade = await created(adapter, newTrade({ method }));
     expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'unpaid' });
     const payment = await pay(trade);
@@ -24,7 +24,7 @@ describe.each(METHODS)('trades by %s', (method) => {
     expect(await adapter.closeTrade(ACCOUNT, trade)).toEqual({ state: 'already_paid' });
   });
 
-  test('after a decline a trade stays open, so that the payer can use another card, and can be closed', async () => {
+  test('a trade stays open after a decline, because the payer can use another card, and can still be closed', async () => {
     const trade = await created(adapter, newTrade({ method }));
     await pay(trade, 'declined');
     expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'unpaid' });
@@ -74,7 +74,7 @@ describe.each(METHODS)('trades by %s', (method) => {
     expect(await errorOf(unread)).toMatchObject({ kind: 'garbage' });
   });
 
-  test('a search for a trade covers its possible time of creation, even if the clocks differ by 5 min', async () => {
+  test("a search for a trade covers the trade's whole lifetime, even if the clocks differ by 5 min", async () => {
     const trade = newTrade({ method });
     await adapter.findTrade?.(ACCOUNT, trade);
     const [{ path: asked } = { path: '' }] = await requests();
@@ -84,14 +84,14 @@ describe.each(METHODS)('trades by %s', (method) => {
     expect(at('lte') - Date.parse(trade.expiresAt)).toBeCloseTo(300_000, -4);
   });
 
-  test.each([240, -240])('a trade is found even if the clock differs by %i s', async (offsetS) => {
+  test.each([240, -240])('a search finds a trade even if the clock differs by %i s', async (offsetS) => {
     await double.tell('clock', { offsetS });
     const trade = await created(adapter, newTrade({ method }));
     expect(await adapter.findTrade?.(ACCOUNT, trade)).toEqual(trade.reference);
   });
 
   test.each([400, -400])(
-    'a trade is not reported as absent if the clock differs by %i s',
+    'a search does not report a trade as absent if the clock differs by %i s',
     async (offsetS) => {
       await double.tell('clock', { offsetS });
       const call = adapter.findTrade?.(ACCOUNT, newTrade({ method })) ?? Promise.resolve();
@@ -112,7 +112,7 @@ describe.each(METHODS)('trades by %s', (method) => {
     expect(posts).toHaveLength(1);
   });
 
-  test('a trade whose id Stripe does not know is misconfigured, because the key belongs to another account', async () => {
+  test('the error for a trade whose id Stripe does not know is misconfigured, because the key belongs to another account', async () => {
     const trade = {
       ...newTrade({ method }),
       reference: { id: method === 'checkout' ? 'cs_test_x' : 'pi_x' },
@@ -126,7 +126,7 @@ describe.each(METHODS)('trades by %s', (method) => {
   });
 });
 
-describe.each(METHODS)('a payer who pays later and elsewhere, with the method %s', (method) => {
+describe.each(METHODS)('a payer who pays outside the page, with the method %s', (method) => {
   test.each([
     'boleto_display_details',
     'display_bank_transfer_instructions',
@@ -135,7 +135,7 @@ describe.each(METHODS)('a payer who pays later and elsewhere, with the method %s
     'oxxo_display_details',
     'verify_with_microdeposits',
   ] as const)(
-    'a trade with the next action %s is in process until the payer pays, and cannot be closed before',
+    'after the next action %s a trade is in process until the payer pays, and cannot be closed before',
     async (nextAction) => {
       const trade = await created(adapter, newTrade({ method }));
       const payment = await pay(trade, nextAction);
@@ -146,7 +146,7 @@ describe.each(METHODS)('a payer who pays later and elsewhere, with the method %s
     },
   );
 
-  test('a paid trade is reported with the received amount, not with the requested total', async () => {
+  test('a paid trade is reported with the amount that Stripe received', async () => {
     const trade = await created(adapter, newTrade({ method }));
     const payment = await pay(trade, 'display_bank_transfer_instructions');
     await double.tell('settle', { payment, paid: true, received: 1000 });
@@ -155,7 +155,7 @@ describe.each(METHODS)('a payer who pays later and elsewhere, with the method %s
 });
 
 describe('Checkout Sessions', () => {
-  test('a Checkout Session has finally failed if its asynchronous payment method failed', async () => {
+  test('a Checkout Session is reported as failed if its asynchronous payment method has failed', async () => {
     const trade = await created(adapter);
     const payment = await pay(trade, 'processing');
     await double.tell('settle', { payment, paid: false });
@@ -180,7 +180,7 @@ describe('Checkout Sessions', () => {
       -240,
     ],
   ])(
-    'Stripe accepts a Checkout Session for a payment that can be paid for %s',
+    'Stripe accepts the expiry of a Checkout Session for a payment that can be paid for %s',
     async (_, lifeMs, offsetS) => {
       await double.tell('clock', { offsetS });
       const expiresAt = new Date(Date.now() + lifeMs).toISOString();

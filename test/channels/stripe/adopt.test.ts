@@ -76,7 +76,7 @@ describe.each([
     expect((await read(id)).answer).toMatchObject({ state: 'refunded' });
   });
 
-  test('an adopted trade that the adapter closes is afterwards read as closed', async () => {
+  test('an adopted trade that the adapter has closed is reported as closed', async () => {
     const { id } = await make();
     expect(await adapter.closeTrade(ACCOUNT, adopted(id, method))).toEqual({ state: 'closed' });
     expect((await read(id)).answer).toEqual({ state: 'closed' });
@@ -87,13 +87,13 @@ describe.each([
   });
 });
 
-test('reading the payment intent of a Checkout Session returns the session', async () => {
+test('adoption by the payment intent of a Checkout Session finds the session', async () => {
   const { id } = await newSession();
   const payment = await pay(id);
   expect(await read(payment)).toMatchObject({ reference: id, method: 'checkout' });
 });
 
-test('a trade that Stripe does not know is reported as unknown, whereas an unreachable Stripe is an error', async () => {
+test('a trade that Stripe does not know is reported as unknown, and an unreachable Stripe is reported as an error', async () => {
   for (const reference of ['cs_test_none', 'pi_none'])
     expect(await read(reference)).toEqual({ reference, answer: { state: 'unknown_trade' } });
   const error = await errorOf(
@@ -102,7 +102,7 @@ test('a trade that Stripe does not know is reported as unknown, whereas an unrea
   expect(error.kind).toBe('unreachable');
 });
 
-describe('an event that does not contain a number of nodrop', () => {
+describe('an event that contains no number of nodrop', () => {
   const event = (type: string, object: object) =>
     JSON.stringify({
       ...{ id: 'evt_1', object: 'event', type, created: 1_700_000_000, livemode: false },

@@ -19,7 +19,7 @@ describe('amounts', () => {
     expect(fromStripe(theirs, currency.toLowerCase())).toEqual({ amount: ours, currency });
   });
 
-  test('amounts of Stripe that nodrop cannot represent are not accepted', () => {
+  test('an amount from Stripe that nodrop cannot represent is rejected', () => {
     for (const [amount, code] of [
       [150, 'isk'],
       [0, 'eur'],
@@ -37,7 +37,7 @@ describe('amounts', () => {
     expect(() => toStripe(amount, currency)).toThrow(expect.objectContaining({ kind: 'rejected' }));
   });
 
-  test("limits are declared only for current currencies, and amounts in each of them convert to Stripe's units and back", () => {
+  test("only current currencies have limits, and an amount within these limits converts to Stripe's units and back", () => {
     expect(Object.keys(currencyLimits).filter((code) => !isCurrentCurrency(code))).toEqual([]);
     for (const [code, { multipleOf = 1 }] of Object.entries(currencyLimits)) {
       const amount = 7 * multipleOf;

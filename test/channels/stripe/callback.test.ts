@@ -77,7 +77,7 @@ describe('signatures', () => {
     expect(await refusalOf(signed(body, { secret: 'whsec_other' }), rotated)).toBe('unverified');
   });
 
-  test('a signature is accepted if its time is at most 300 s before or after the present time', async () => {
+  test('a signature is accepted if its time is at most 300 s before or after the current time', async () => {
     for (const ageS of [295, -295]) expect(await refusalOf(signed(body, { ageS }))).toBe('trade');
     for (const ageS of [305, -305, -3600]) expect(await refusalOf(signed(body, { ageS }))).toBe('unverified');
   });
@@ -145,7 +145,7 @@ describe('events', () => {
     ['payment_intent.canceled', { ...intent, status: 'canceled' }],
     ['payment_intent.succeeded', { ...intent, amount: 'of another version' }],
     ['charge.refunded', { id: 'ch_1', metadata: OURS }],
-  ])('the event %s is a notice, so that nodrop queries Stripe', async (type, object) => {
+  ])('the event %s is a notice, which makes nodrop query Stripe', async (type, object) => {
     expect(await verify(signed(text(type, object)))).toEqual({
       kind: 'notice',
       notificationId: 'evt_1',
@@ -185,7 +185,7 @@ describe('events', () => {
     ['40 ISK', 'isk', 40, 1],
     ['155 KWD', 'kwd', 155, 155],
   ])(
-    'the amount of a refund or dispute of %s is rounded, so that the event is not refused',
+    'an event about a refund or dispute of %s is accepted, and its amount is rounded if necessary',
     async (_, currency, amount, ours) => {
       expect(await verify(signed(text('refund.created', { ...refund, currency, amount })))).toMatchObject({
         refund: { answer: { state: 'succeeded', amount: ours } },
@@ -204,7 +204,7 @@ describe('events', () => {
     });
   });
 
-  test('an event about a failed refund shows whether the refund had succeeded before', async () => {
+  test('an event about a failed refund is reported as reversed if the refund had succeeded before', async () => {
     const failed = { ...refund, status: 'failed', failure_reason: 'merchant_request' };
     const data = { object: failed, previous_attributes: { status: 'succeeded' } };
     const of = async (more: object) => verify(signed(text('refund.failed', failed, more)));
@@ -274,7 +274,7 @@ describe('events', () => {
     expect(await refusalOf(signed(body))).toBe('malformed');
   });
 
-  test("peekOutTradeNo reads nodrop's number from an unverified event, if the event contains a valid number", () => {
+  test('peekOutTradeNo returns the number of nodrop from an unverified event only if the number is valid', () => {
     const peek = (body: string) => adapter.peekOutTradeNo(Buffer.from(body));
     expect(peek(text('checkout.session.completed', session))).toBe('pay_1');
     for (const body of [

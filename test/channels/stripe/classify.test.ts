@@ -134,14 +134,14 @@ describe('other answers', () => {
   });
 
   test.each(['insufficient_funds', 'balance_insufficient', 'charge_disputed', 'refund_disputed_payment'])(
-    'the refusal %s of a refund is temporary',
+    'the refusal %s of a refund is temporary, and the same refusal of a create call is not definite',
     (code) => {
       expect(classify(replyOf(400, refusal({ code })), 'refund').kind).toBe('not_now');
       expect(classify(replyOf(400, refusal({ code })), 'create').kind).toBe('unreachable');
     },
   );
 
-  test("errors contain the delay, the replay flag and Stripe's code, but no key", () => {
+  test("errors contain the delay, whether the answer was replayed, and Stripe's code, but no key", () => {
     const message = "Expired API Key provided: sk_live_canary and 'whsec_canary'";
     const reply = (headers: Record<string, string>) =>
       replyOf(429, refusal({ code: 'rate_limit', message }), headers);

@@ -74,7 +74,7 @@ describe.skipIf(localstripe === undefined)('localstripe', () => {
   const intent = (changes: Partial<NewTrade> = {}) =>
     created(adapter, newTrade({ method: 'payment_intent', ...changes }));
 
-  test('without any callback, a query shows that the trade is paid', async () => {
+  test('a query shows that the trade is paid, even if no callback arrives', async () => {
     const trade = await intent();
     expect(await adapter.queryTrade(ACCOUNT, trade)).toEqual({ state: 'unpaid' });
     await pay(trade);
@@ -175,25 +175,28 @@ describe.skipIf(stripeMock === undefined)('stripe-mock', () => {
     total: 1050,
   };
 
-  test.each(['checkout', 'payment_intent'])('stripe-mock accepts every request of %s', async (method) => {
-    const trade = known(method);
-    const calls: (() => Promise<unknown>)[] = [
-      () => adapter.createTrade(ACCOUNT, newTrade({ method })),
-      () => adapter.createTrade(ACCOUNT, trade),
-      () => adapter.queryTrade(ACCOUNT, trade),
-      () => adapter.refundTrade(ACCOUNT, trade, refund),
-      () => adapter.queryRefund(ACCOUNT, trade, { ...refund, channelRefundId: 're_1' }),
-    ];
-    for (const call of calls) {
-      const error = await errorOf(call());
-      // The server accepts the request, and answers with a sample.
-      expect(error).toMatchObject({ kind: 'garbage' });
-      expect(error.message).toMatch(/^stripe answered (with|200) /);
-    }
-    expect(await adapter.findTrade?.(ACCOUNT, trade)).toBe('absent');
-  });
+  test.each(['checkout', 'payment_intent'])(
+    'stripe-mock accepts every request that the adapter sends for the method %s',
+    async (method) => {
+      const trade = known(method);
+      const calls: (() => Promise<unknown>)[] = [
+        () => adapter.createTrade(ACCOUNT, newTrade({ method })),
+        () => adapter.createTrade(ACCOUNT, trade),
+        () => adapter.queryTrade(ACCOUNT, trade),
+        () => adapter.refundTrade(ACCOUNT, trade, refund),
+        () => adapter.queryRefund(ACCOUNT, trade, { ...refund, channelRefundId: 're_1' }),
+      ];
+      for (const call of calls) {
+        const error = await errorOf(call());
+        // The server accepts the request, and answers with a sample.
+        expect(error).toMatchObject({ kind: 'garbage' });
+        expect(error.message).toMatch(/^stripe answered (with|200) /);
+      }
+      expect(await adapter.findTrade?.(ACCOUNT, trade)).toBe('absent');
+    },
+  );
 
-  test('stripe-mock accepts the requests for close, list and check', async () => {
+  test('stripe-mock accepts the requests of closing a trade and checking an account', async () => {
     for (const method of ['checkout', 'payment_intent']) {
       const outcome = await adapter.closeTrade(ACCOUNT, known(method)).catch((error) => error);
       // The session in the sample is still open, although the request was to close it.

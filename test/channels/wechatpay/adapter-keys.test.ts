@@ -30,7 +30,7 @@ describe.skipIf(folder === undefined)('keys', () => {
   const certificatesAsked = async () =>
     (await seen()).filter(({ path }) => path === '/v3/certificates').length;
 
-  test('certificates are fetched once, and again if an answer has an unknown serial number', async () => {
+  test('certificates are fetched once, and fetched again if an answer has an unknown serial number', async () => {
     const before = await certificatesAsked();
     const trades = await Promise.all([createdTrade(), createdTrade(), createdTrade()]);
     expect(await certificatesAsked()).toBe(before + 1);
@@ -93,7 +93,7 @@ describe.skipIf(folder === undefined)('keys', () => {
     });
   });
 
-  test('forged or changed certificates are not accepted', async () => {
+  test('forged or tampered certificates are rejected', async () => {
     await double.tell('fault', { kind: 'other certificates', to: '/v3/certificates' });
     expect(await errorOf(newAdapter().createTrade(direct(), newTrade()))).toMatchObject({ kind: 'garbage' });
     await double.tell('fault', { kind: 'tampered certificates', to: '/v3/certificates' });
@@ -104,7 +104,7 @@ describe.skipIf(folder === undefined)('keys', () => {
     expect(await errorOf(newAdapter().createTrade(direct(), newTrade()))).toMatchObject({ kind: 'garbage' });
   });
 
-  test('if a public key is set, this key verifies answers, and no certificates are requested', async () => {
+  test('if a public key is set, answers are verified with this key, and no certificates are requested', async () => {
     const before = await certificatesAsked();
     const modern = accountOf(double.accounts.modern);
     const trade = newTrade();
@@ -114,7 +114,7 @@ describe.skipIf(folder === undefined)('keys', () => {
     expect(await certificatesAsked()).toBe(before);
   });
 
-  test("a service provider's request contains the sub-merchant, and states to which account the payer's openid belongs", async () => {
+  test("the request of a service provider names the sub-merchant, and states whether the payer's openid belongs to the provider or the sub-merchant", async () => {
     const { provider } = double.accounts;
     const trade = newTrade({ method: 'jsapi' });
     await adapter.createTrade(accountOf(provider), trade);
@@ -157,14 +157,14 @@ describe.skipIf(folder === undefined)('failures', () => {
     expect(await double.tell('books', trade)).toMatchObject({ trades: 1 });
   });
 
-  test('a call ends even if the request for certificates hangs', async () => {
+  test('a call ends even if the request for certificates gets no answer', async () => {
     await double.tell('fault', { kind: 'silent', to: '/v3/certificates' });
     expect(await errorOf(newAdapter().createTrade(direct(), newTrade()))).toMatchObject({
       kind: 'unreachable',
     });
   });
 
-  test('an error that the settings cause has the kind misconfigured and a hint', async () => {
+  test('an error that wrong settings cause has the kind misconfigured and names the setting', async () => {
     const { direct: right, stranger } = double.accounts;
     const wrong = {
       'private_key and the clock': stranger,
@@ -191,7 +191,7 @@ describe.skipIf(folder === undefined)('failures', () => {
     });
   });
 
-  test('checkAccount accepts a working account, even if its key has no line breaks', async () => {
+  test('checkAccount accepts a private key with or without line breaks', async () => {
     const { direct: right, stranger } = double.accounts;
     const flat = { ...right, private_key: (right.private_key ?? '').replaceAll('\n', '') };
     const escaped = { ...right, private_key: (right.private_key ?? '').replaceAll('\n', '\\n') };

@@ -89,7 +89,7 @@ describe.skipIf(folder === undefined)('orders', () => {
     expect(signedBy([appid, timestamp, noncestr, prepayid], sign)).toBe(true);
   });
 
-  test('a repeated create request returns the next action of the order, or not_renewable if the order is paid or closed', async () => {
+  test("a repeated create request returns the order's next action, or not_renewable if the order is paid or closed", async () => {
     const trade = await createdTrade();
     expect(actionOf(await adapter.createTrade(direct(), trade)).type).toBe('qr');
     const other = await errorOf(adapter.createTrade(direct(), { ...trade, amount: 1 }));
@@ -104,7 +104,7 @@ describe.skipIf(folder === undefined)('orders', () => {
     expect(await adapter.createTrade(direct(), closed)).toBe('not_renewable');
   });
 
-  test('each state of WeChat Pay is mapped to a state of nodrop, for example PAYERROR to unpaid, because the payer can try again', async () => {
+  test('each known state of WeChat Pay is mapped to a state of nodrop, and an unknown state is garbage', async () => {
     const trade = await createdTrade();
     const { outTradeNo } = trade;
     const states = {
@@ -125,7 +125,7 @@ describe.skipIf(folder === undefined)('orders', () => {
     });
   });
 
-  test("an order can be closed five minutes after its request at the earliest, and the close returns the order's state", async () => {
+  test("the close of an order is answered not_yet until five minutes after the create request, and later with the order's state", async () => {
     const young = await createdTrade();
     const answer = await adapter.closeTrade(direct(), young);
     expect(answer).toEqual({
@@ -154,7 +154,7 @@ describe.skipIf(folder === undefined)('orders', () => {
     expect(await adapter.closeTrade(direct(), paid)).toEqual({ state: 'already_paid' });
   });
 
-  test('an unknown order is not reported as closed, although WeChat Pay answers its close with 204', async () => {
+  test('the close of an unknown order is answered unknown_trade, although WeChat Pay answers 204', async () => {
     expect(await adapter.closeTrade(direct(), newTrade({}, 6))).toEqual({ state: 'unknown_trade' });
     const asked = (await seen()).filter(({ path }) => path !== '/v3/certificates');
     expect(asked.slice(-2).map(({ method }) => method)).toEqual(['POST', 'GET']);
@@ -162,7 +162,7 @@ describe.skipIf(folder === undefined)('orders', () => {
 });
 
 describe.skipIf(folder === undefined)('refunds', () => {
-  test('a repeated request returns the same refund, which is first in process and later succeeds', async () => {
+  test('a repeated refund request returns the same refund, which is first in process and later succeeds', async () => {
     const trade = await paidTrade();
     const refund = refundOf(trade);
     const first = await adapter.refundTrade(direct(), trade, refund);
@@ -178,7 +178,7 @@ describe.skipIf(folder === undefined)('refunds', () => {
     expect(await double.tell('books', { outTradeNo: trade.outTradeNo })).toMatchObject({ refunded: 500 });
   });
 
-  test("a refund whose currency differs from the payment's currency is not accepted", async () => {
+  test("a refund is rejected if its currency differs from the payment's currency", async () => {
     const trade = await paidTrade();
     const refund = refundOf(trade);
     await adapter.refundTrade(direct(), trade, refund);
@@ -200,7 +200,7 @@ describe.skipIf(folder === undefined)('refunds', () => {
     expect(await adapter.queryRefund(direct(), trade, refund)).toMatchObject({ state: 'needs_person' });
   });
 
-  test('a refund that WeChat Pay has closed is requested again with the same number, and has failed if it stays closed', async () => {
+  test('a refund that WeChat Pay has closed is requested again with the same number, and fails if WeChat Pay closes it again', async () => {
     await double.tell('rules', { refundsBecome: 'CLOSED' });
     const trade = await paidTrade();
     const refund = refundOf(trade);
@@ -216,7 +216,7 @@ describe.skipIf(folder === undefined)('refunds', () => {
     expect(await double.tell('books', { outTradeNo: trade.outTradeNo })).toMatchObject({ refunded: 0 });
   });
 
-  test('if a refund with the refused number exists, the adapter reports that refund, and otherwise the refusal is temporary', async () => {
+  test('if WeChat Pay refuses a refund whose number already exists, the adapter reports the existing refund, and otherwise the refusal is temporary', async () => {
     const trade = await paidTrade();
     await double.tell('rules', { hasEnough: false });
     const refund = refundOf(trade);

@@ -38,7 +38,7 @@ const refused = async (request: Made, name: Name = 'direct') =>
   await errorOf(adapter.verifyCallback(account(name), requestOf(request)));
 
 describe.skipIf(folder === undefined)('callbacks about payments', () => {
-  test("a callback is verified with a certificate or the public key, and contains nodrop's number and WeChat Pay's id of the payment", async () => {
+  test("a callback that is verified with a certificate or the public key contains nodrop's number and WeChat Pay's id of the payment", async () => {
     for (const name of ['direct', 'modern', 'provider'] as const) {
       const trade = await paid(name);
       const { body, headers } = await made(trade);
@@ -56,7 +56,7 @@ describe.skipIf(folder === undefined)('callbacks about payments', () => {
     }
   });
 
-  test('a callback about a refunded payment is a proven notice, so that nodrop queries WeChat Pay', async () => {
+  test('a callback about a refunded payment is a proven notice, which makes nodrop query WeChat Pay', async () => {
     const trade = await paid();
     const request = requestOf(await made(trade, { content: { trade_state: 'REFUND' } }));
     expect(await adapter.verifyCallback(account(), request)).toMatchObject({
@@ -72,7 +72,7 @@ describe.skipIf(folder === undefined)('callbacks about payments', () => {
     });
   });
 
-  test('a callback for another merchant or key is refused, but a callback for another appid counts as a proven notice', async () => {
+  test('a callback for another merchant or key is refused, but a callback for another appid is treated as a proven notice', async () => {
     const trade = await paid();
     const wrong = {
       'another merchant': { content: { mchid: '1900000110' } },
@@ -99,7 +99,7 @@ describe.skipIf(folder === undefined)('callbacks about payments', () => {
     }
   });
 
-  test('a callback is refused if its time is more than five minutes before or after the present time', async () => {
+  test('a callback is refused if its time is more than five minutes before or after the current time', async () => {
     const trade = await paid();
     for (const atOffsetMs of [-290_000, 290_000]) {
       const request = requestOf(await made(trade, { atOffsetMs }));
@@ -109,7 +109,7 @@ describe.skipIf(folder === undefined)('callbacks about payments', () => {
     expect((await refused(await made(trade, { atOffsetMs: 310_000 }))).message).toContain('future');
   });
 
-  test('a callback about an old payment is a notice, because the payment may have been refunded in the meantime', async () => {
+  test('a callback that arrives more than 10 min after the payment is a notice, because the payment may have been refunded since then', async () => {
     const trade = await paid();
     const about = { outTradeNo: trade.outTradeNo };
     const paidAgo = (ms: number) => ({ success_time: new Date(Date.now() - ms).toISOString() });
@@ -121,7 +121,7 @@ describe.skipIf(folder === undefined)('callbacks about payments', () => {
     expect(late).not.toHaveProperty('answer');
   });
 
-  test('a callback with a changed resource is refused, even if the signature is right', async () => {
+  test('a callback with a changed resource is refused, even if the signature of the callback is valid', async () => {
     const trade = await paid();
     const { body } = await made(trade);
     const content = JSON.parse(body) as { resource: Record<string, string> };
@@ -177,7 +177,7 @@ describe.skipIf(folder === undefined)('callbacks about payments', () => {
     expect(adapter.peekOutTradeNo(Buffer.from(body))).toBeUndefined();
   });
 
-  test('a callback is verified with the old and the new certificate until WeChat Pay no longer lists the old certificate', async () => {
+  test('a callback that is signed with the old certificate is verified until WeChat Pay no longer lists this certificate', async () => {
     const trade = await paid();
     const old = await made(trade);
     const both = accountOf(double.accounts.other, double.accounts.direct);
@@ -195,7 +195,7 @@ describe.skipIf(folder === undefined)('callbacks about payments', () => {
     expect(await adapter.verifyCallback(account(), requestOf(fresh))).toMatchObject({ kind: 'trade' });
   });
 
-  test("if some of an account's credentials cannot be read, its other credentials still verify a callback", async () => {
+  test("if some of an account's credentials cannot be read, nodrop still verifies callbacks with the account's other credentials", async () => {
     const request = requestOf(await made(await paid()));
     const { direct } = double.accounts;
     const broken = [
@@ -211,7 +211,7 @@ describe.skipIf(folder === undefined)('callbacks about payments', () => {
     }
   });
 
-  test('a callback with the signature of a known certificate is verified without waiting for the list of certificates', async () => {
+  test('a callback that is signed with a known certificate is verified without waiting for the list of certificates', async () => {
     const trade = await paid();
     await adapter.verifyCallback(account(), requestOf(await made(trade)));
     await double.tell('rules', { clockOffsetMs: 12 * 3_600_000 });
@@ -229,7 +229,7 @@ describe.skipIf(folder === undefined)('callbacks about payments', () => {
     }
   });
 
-  test('if certificates cannot be fetched, a callback is refused in time, so that WeChat Pay repeats it', async () => {
+  test('if certificates cannot be fetched, a callback is refused in time, and WeChat Pay sends it again later', async () => {
     const request = requestOf(await made(await paid()));
     const fresh = newAdapter();
     await double.tell('fault', { kind: 'silent', to: '/v3/certificates' });
@@ -242,7 +242,7 @@ describe.skipIf(folder === undefined)('callbacks about payments', () => {
 });
 
 describe.skipIf(folder === undefined)('other callbacks', () => {
-  test("a callback about a refund contains nodrop's number and WeChat Pay's id of the refund, whatever the refund's state is", async () => {
+  test("a callback about a refund contains nodrop's number and WeChat Pay's id of the refund, even if the refund has not succeeded", async () => {
     const states = { SUCCESS: 'succeeded', ABNORMAL: 'needs_person', CLOSED: 'ask_again' } as const;
     for (const name of ['direct', 'provider'] as const) {
       for (const [status, state] of Object.entries(states)) {
@@ -281,7 +281,7 @@ describe.skipIf(folder === undefined)('other callbacks', () => {
     });
   });
 
-  test('a callback that arrives late or twice has the same notification id', async () => {
+  test('a callback that is sent twice has the same notification id each time', async () => {
     await double.tell('rules', { callbacks: 'doubled' });
     const ids = new Set<string>();
     let count = 0;

@@ -51,7 +51,7 @@ describe('refusals', () => {
     expect(kindOf('create', 400, 'PARAM_ERROR', '/body/payer/openid')).toBe('rejected');
   });
 
-  test("the error for a refusal contains only WeChat Pay's code and message, and the delay", () => {
+  test("the error for a refusal contains only WeChat Pay's code and message and the delay before a retry", () => {
     const error = classify(reply(429, refusal('FREQUENCY_LIMITED'), { 'retry-after': '3' }), 'other');
     expect(error.message).toBe('wechatpay answered 429 (FREQUENCY_LIMITED): 说明');
     expect(error.retryAfterMs).toBe(3_000);
@@ -63,7 +63,7 @@ describe('refusals', () => {
   });
 });
 
-test('a refusal is definite only if its code is listed with its status, whatever the body contains', () => {
+test('a refusal is definite only if its code and status are listed together, whatever the body contains', () => {
   const listed: Record<Operation, readonly string[]> = {
     create: ['400 PARAM_ERROR'],
     refund: ['400 PARAM_ERROR', '403 USER_ACCOUNT_ABNORMAL'],

@@ -42,7 +42,7 @@ const BODY =
   '"resource":{"original_type":"payscore","algorithm":"AEAD_AES_256_GCM",' +
   `"ciphertext":"${RESOURCE.ciphertext}","associated_data":"payscore","nonce":"Kj7QIyUiYx1q"}}`;
 
-test('the callback published by WeChat Pay is verified with its key, but not after a change of a header or the body', () => {
+test('the published example of a callback is verified with its key, but is not verified after a change of a header or the body', () => {
   const signed = signedOf((name) => HEADERS[name]);
   if (signed === undefined) throw new Error('the headers are incomplete');
   const key = createPublicKey(PUBLIC_KEY);
@@ -64,7 +64,7 @@ const SEALED = {
   },
 };
 
-test('the resource published by WeChat Pay is decrypted with its key, but not after any change', () => {
+test('the published example of a resource is decrypted with its key, but is not decrypted after a change', () => {
   const { key, resource } = SEALED;
   expect(decrypt(key, resource)).toBe('message');
   for (const change of [
@@ -76,11 +76,11 @@ test('the resource published by WeChat Pay is decrypted with its key, but not af
     expect(decrypt(key, { ...resource, ...change }), JSON.stringify(change)).toBeUndefined();
 });
 
-test('a resource is not decrypted with a wrong key', () => {
+test('a resource cannot be decrypted with a wrong key', () => {
   expect(decrypt(Buffer.from(makeApiV3Key()), RESOURCE)).toBeUndefined();
 });
 
-test('a signature header that is missing or has another type is not accepted', () => {
+test('a signature header that is missing or has another type is rejected', () => {
   for (const name of Object.keys(HEADERS)) {
     expect(
       signedOf((asked) => (asked === name ? undefined : HEADERS[asked])),
