@@ -151,7 +151,7 @@ describe('the configuration', () => {
     expect(load({}).api.trustedProxies).toEqual([]);
   });
 
-  test('the public URL for test mode is used if no other public URL is set', () => {
+  test('NODROP_TEST_PUBLIC_URL is used in test mode if NODROP_PUBLIC_URL is not set', () => {
     const compose = { NODROP_HOST: '0.0.0.0', NODROP_TEST_PUBLIC_URL: 'http://nodrop.localhost:8080' };
     expect(load(compose).api.publicUrl).toBe('http://nodrop.localhost:8080');
     const named = { ...compose, NODROP_PUBLIC_URL: 'https://pay.example' };
@@ -195,7 +195,7 @@ describe('the configuration', () => {
     );
   });
 
-  test('live mode is accepted on external servers', () => {
+  test('live mode is accepted if the database and Temporal are external', () => {
     expect(load({ ...OWN, NODROP_MODE: 'live' })).toMatchObject({ mode: 'live', embeddedTemporal: false });
   });
 });

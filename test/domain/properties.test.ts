@@ -232,7 +232,7 @@ describe('schedule', () => {
         .map(([ms, off]) => ms + off),
     );
 
-    test('queries the channel after the payment has ended and after its expiry, and about once a day or more often between these times', () => {
+    test("queries the channel about once a day or more often, and ends a day after the payment's end or its expiry, whichever is later", () => {
       fc.assert(
         fc.property(endedAt, expiresIn, (ended, left) => {
           const expires = ended + left;

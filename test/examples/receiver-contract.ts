@@ -313,7 +313,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     expect(await paidBy()).toBeNull();
   });
 
-  test("an event of an attempt is acknowledged if the order's amount has changed since the attempt", async () => {
+  test("an event is acknowledged even if the order's amount has changed since the attempt was made", async () => {
     await newOrder();
     const ended = { amount: 1, status: 'cancelled', orderUpdate: null };
     expect((await deliver(eventOf('payment.cancelled', orderId, { payment: ended }))).status).toBe(200);

@@ -272,7 +272,7 @@ test("an event whose amount or currency differs from the order's is answered 422
   expect(await paidBy()).toBeNull();
 });
 
-test("an event of an attempt is acknowledged if the order's amount has changed since the attempt", async () => {
+test("an event is acknowledged even if the order's amount has changed since the attempt was made", async () => {
   const ended = { amount: 1, status: 'cancelled', orderUpdate: null };
   expect((await deliver(eventOf('payment.cancelled', orderId, { payment: ended }))).status).toBe(204);
   for (const [type, orderUpdate] of [
@@ -341,7 +341,7 @@ test.each([
   ['closed', false],
   ['cancelled', false],
 ])(
-  'whether an order that is %s at nodrop, and for which nothing was charged, can be paid again: %s',
+  'whether an order with the status %s at nodrop can be paid again after an attempt without money: %s',
   async (status, isOpen) => {
     await deliver(eventOf('payment.closed', orderId, { payment: closed }));
     answers.order = { status, payments: [closed] };

@@ -126,7 +126,7 @@ describe('money', () => {
     await payment({ ...PAID, method: 'third', orderUpdate: 'conflict' });
   });
 
-  test('a succeeded order names its payment, and an unpaid, paying, closed or cancelled order names none', async () => {
+  test('a succeeded order names its payment, and an unpaid, paying, closed or cancelled order names no payment', async () => {
     const where = { merchantId_id: { merchantId, id: orderId } };
     await refused(db.order.update({ where, data: { status: 'succeeded' } }));
     const { id } = await payment(PAID);
@@ -275,7 +275,7 @@ describe('money', () => {
     await refused(db.refund.update({ where: { id: failed }, data: { status: 'created' } }));
   });
 
-  test('a reversed refund does not count as refunded, and its status cannot change', async () => {
+  test('the money of a reversed refund can be refunded again, and the status of a reversed refund cannot change', async () => {
     const { id: paymentId } = await payment(PAID);
     const data = { merchantId, paymentId, amount: 1000n, currency: 'CNY', reason: 'requested' };
     const { id } = await db.refund.create({ data: { ...data, id: `re_${n}_1`, status: 'succeeded' } });
@@ -297,7 +297,7 @@ describe('money', () => {
     await refused(db.refund.update({ where: { id }, data: { status: 'succeeded' } }));
   });
 
-  test('the database refuses a succeeded refund of zero unless the requested amount is recorded', async () => {
+  test('the database refuses a succeeded refund of the amount 0 if the requested amount is not recorded', async () => {
     const { id: paymentId } = await payment(PAID);
     const data = {
       merchantId,

@@ -40,7 +40,7 @@ test('a payment that is settled twice, even concurrently, pays the order once, a
   });
 });
 
-test('if two attempts are settled at the same time, one pays the order and a refund of the other is due', async () => {
+test('if two attempts are settled at the same time, one attempt pays the order and a refund of the other attempt is due', async () => {
   const first = await attempt();
   const second = await attempt('simulator2', first.orderId);
   for (const { id } of [first, second]) await recordAnswer(db, id, PAID, 'query', now());
