@@ -118,7 +118,7 @@ test.each<[Record<string, string>, string]>([
 });
 
 describe('the configuration', () => {
-  test('variables that begin with NODROP_ but are not settings of a process are accepted, and so are the settings of other programs', () => {
+  test('variables of other tools that begin with NODROP_ are accepted, and so are settings of other programs', () => {
     const others = { NODROP_DB_PASSWORD: 'x', NODROP_RECORD_HISTORIES: '1', NODROPPED: '1', OTHER: '1' };
     const config = load({ ...others, NODROP_QUERY_SCHEDULE_SIMULATOR2: '7s', PORT: '' });
     expect(config.querySchedule({ name: 'simulator2', querySchedule: null }).waitsMs[0]).toBe(7_000);

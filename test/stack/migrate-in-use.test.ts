@@ -100,7 +100,7 @@ describe('an index created CONCURRENTLY', () => {
     expect(await validIndexes()).toEqual(['toy_n_idx valid']);
   });
 
-  test('is removed and created again if it did not get its locks', async () => {
+  test('is removed and created again if its creation did not get the locks', async () => {
     await toyTable();
     addMigration(INDEX, CREATE_INDEX);
     const writer = await connect();
@@ -174,7 +174,7 @@ describe('an index created CONCURRENTLY', () => {
     },
   );
 
-  test('counts as the result of its migration if it exists before the migration runs', async () => {
+  test('is not created again if it already exists, and its migration is recorded as applied', async () => {
     await toyTable('values (1)');
     await queryOnce(database.url, "alter table toy add column word text default 'a;b'");
     const create = `-- A comment.\nCREATE UNIQUE INDEX CONCURRENTLY "toy_n_idx" ON "toy"("n" DESC, lower(word)) WHERE word <> 'a;b';`;

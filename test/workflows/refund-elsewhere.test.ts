@@ -131,7 +131,7 @@ describe('a refund of all remaining money after a refund was made at the channel
   });
 });
 
-test('a refund that was requested before a loss of the database and takes effect between the first two queries counts only once', async () => {
+test('if a refund from before a loss of the database takes effect between the first two queries, its amount is counted only once', async () => {
   const payment = await h.newPaid();
   const { merchantId, id: paymentId } = payment;
   const key = { merchantId, paymentId, idempotencyKey: 'between-1', amount: 400 };

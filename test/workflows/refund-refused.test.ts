@@ -261,7 +261,7 @@ describe('the channel refuses to refund all remaining money, because a part was 
   });
 });
 
-test('if a refund of a fixed amount is refused after a refund at the channel, only the refund at the channel counts', async () => {
+test('if a refund of a fixed amount is refused after a refund at the channel, only the refund at the channel is in the refunded amount', async () => {
   const payment = await h.newPaid();
   await h.refundElsewhere(payment, 1000);
   const refund = await h.refund(payment, 1990);
