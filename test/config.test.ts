@@ -113,7 +113,7 @@ test.each<[Record<string, string>, string]>([
     { ...OWN, NODROP_MODE: 'live', [name]: WHSEC },
     `${name} is set: NODROP_MODE=live refuses the simulator.`,
   ]),
-])('the settings %j are refused: %s', (env, sentence) => {
+])('the settings %j are refused with the message: %s', (env, sentence) => {
   expect(() => load(env)).toThrow(new ConfigError(sentence));
 });
 
@@ -139,7 +139,7 @@ describe('the configuration', () => {
     });
   });
 
-  test('every address is accepted as a host if the public URL is set', () => {
+  test('the host can be any address if the public URL is set', () => {
     const { api } = load({ NODROP_HOST: '::', NODROP_PUBLIC_URL: 'https://pay.example/' });
     expect(api).toEqual({ host: '::', port: 3000, publicUrl: 'https://pay.example', trustedProxies: [] });
   });
@@ -267,7 +267,7 @@ describe('the embedded stack’s secrets', () => {
     expect(readFileSync(join(folder, 'secrets.json'), 'utf8')).toBe(made);
   });
 
-  test('the simulator needs only its own secret if that secret is set, as in docker-compose.yml', () => {
+  test("if the simulator's own secret is set, as in docker-compose.yml, the simulator needs no other secret", () => {
     const NODROP_HOME = newHome();
     const { secrets } = loadSimulatorConfig({ NODROP_HOME, NODROP_SIMULATOR_SECRET: WHSEC }).simulator;
     expect(secrets).toEqual({ simulator: WHSEC });

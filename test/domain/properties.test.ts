@@ -173,7 +173,7 @@ describe('schedule', () => {
     );
   });
 
-  test('after a hint long before the expiry, all queries of the tight phase follow, and then the schedule continues', () => {
+  test('a hint long before the expiry causes a phase of frequent queries, and then the schedule continues', () => {
     const waits = parseSchedule(DEFAULT_QUERY_SCHEDULE);
     const after = waitsAfterHint(waits, 12_000, 1_800_000);
     expect(after.slice(0, TIGHT_PHASE_MS.length)).toEqual(TIGHT_PHASE_MS);

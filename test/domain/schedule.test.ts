@@ -119,6 +119,9 @@ test.each([
   [1, 4_000],
   [7, 256_000],
   [20, 5 * MINUTE],
-])('after %s contradictions between close and query the wait is %s ms', (contradictions, expected) => {
-  expect(closeLag(contradictions)).toBe(expected);
-});
+])(
+  'after %s contradictions between a close and a query, nodrop waits %s ms before the next query',
+  (contradictions, expected) => {
+    expect(closeLag(contradictions)).toBe(expected);
+  },
+);

@@ -296,7 +296,7 @@ test('for a cancelled order, a success is answered 410, and other events are ack
   expect(await page()).toContain('the money was refunded to you');
 });
 
-test('an attempt that ends without money leaves the order open, and while an attempt is in review, the page asks the customer not to pay again', async () => {
+test('the order stays open after an attempt without money, and the page asks the customer not to pay again while an attempt is in review', async () => {
   const failed = { status: 'failed', orderUpdate: null };
   await deliver(eventOf('payment.failed', orderId, { payment: failed }));
   answers.order = { status: 'unpaid', payments: [failed] };

@@ -47,7 +47,7 @@ const timeline = async (paymentId: string) =>
   );
 
 describe('a change of an order', () => {
-  test('a change of every field is applied, and the same change again has no effect, even after the order is paid', async () => {
+  test('every field can be changed, and a repeated change has no effect, even after the order is paid', async () => {
     const { id, orderId } = await ended();
     const changes = { amount: 1250, subject: 'Three tickets', metadata: { c: 'd' }, expiresInSeconds: 7200 };
     await change(orderId, changes);

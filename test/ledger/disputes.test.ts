@@ -179,7 +179,7 @@ test('an order conflict that is hidden by channel_misconfigured and then by a di
   expect(await row(id)).toMatchObject({ attention: 'order_conflict', attentionSince });
 });
 
-test('a lost dispute refunds the order once, and no further refund is possible', async () => {
+test('a lost dispute is recorded as one refund of the order, and no further refund is possible', async () => {
   const { id, orderId } = await paid();
   await told(id);
   await told(id, { state: 'lost' });

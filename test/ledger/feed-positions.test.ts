@@ -60,7 +60,7 @@ test('if the time of a settlement is earlier than the time of the payment’s en
   expect(events.map(({ type }) => type)).toEqual(['payment.closed', 'payment.succeeded']);
 });
 
-test('the events of one payment are in the sequence of their versions, even if more events lie between them than one run assigns', async () => {
+test('the events of one payment are in the sequence of their versions, even if many events of another payment lie between them in time', async () => {
   const [first, others] = [await newPayment(), await newPayment()];
   await writeMany(first, 1, 1, new Date(9_000_000));
   await writeMany(first, 1, 2, new Date(1_000_000));

@@ -137,7 +137,7 @@ test('recorded money stays recorded after a later answer without money, and afte
   expect((await row(id)).status).toBe('succeeded');
 });
 
-test('a definite answer without money ends the payment and frees its order in the same transaction', async () => {
+test('a definite answer without money ends the payment, and its order can be paid again', async () => {
   const { id, orderId } = await attempt();
   await recordCreated(db, id, ACTION, now());
   await recordAnswer(db, id, { state: 'failed', reason: 'no funds' }, 'query', now());

@@ -187,7 +187,7 @@ describe('private and link-local addresses', () => {
         { address: '127.0.0.1', family: 4 },
       ],
     ],
-  ])('a public name that resolves to %j is refused', async (addresses) => {
+  ])('a public host name that resolves to %j is refused', async (addresses) => {
     const { heard, port } = await answering(200, '');
     const client = new OrderServiceClient({ allowPrivate: false, ...leadingTo(...addresses) });
     expect(await told(`http://shop.example:${port}/`, client)).toMatchObject({ reason: REFUSED });

@@ -136,7 +136,7 @@ test('while a refund is processing, its id at the channel is stored and sent wit
   expect(book.calls).toEqual([`query ${refund.id} -`, `refund ${refund.id} 1 -`, `query ${refund.id} chr_1`]);
 });
 
-test("if a refund needs a person, an attention contains the channel's reason, and queries continue until the refund succeeds", async () => {
+test('if the channel reports that a refund needs a person, an attention contains the reason, and queries continue until the refund succeeds', async () => {
   const payment = await h.newPaid();
   book.says = { state: 'needs_person', reason: 'The card is blocked: refund by bank transfer.' };
   const refund = await h.refund(payment, 700);
