@@ -92,7 +92,7 @@ test('an older event that arrives after a newer event has no effect', async () =
   ]);
 });
 
-test('if a refund event arrives before the event of the success, the refund event pays the order', async () => {
+test('if the event of a partial refund arrives before the success event, the order is marked as paid', async () => {
   const payment = { id: newId('pay') };
   const refund = eventOf('refund.succeeded', orderId, {
     version: 2,
@@ -184,7 +184,7 @@ test('if an event is delivered without delay or grants no goods, the shop applie
   expect(paymentsRead).toEqual([]);
 });
 
-test('the event of a success is refused if it has no received amount', async () => {
+test('a success event without a received amount is refused', async () => {
   const event = eventOf('payment.succeeded', orderId, { payment: { receivedAmount: null } });
   expect((await deliver(event)).status).toBe(400);
   expect(await paidBy()).toBeNull();
@@ -324,7 +324,7 @@ test.each<[string, Answers['order']]>([
   ],
   ['reports an unknown status', { status: 'thinking', payments: [closed] }],
 ])(
-  'although every known attempt has ended, the page does not say "nothing was charged" while nodrop %s',
+  'even if all attempts that the shop knows have ended, the page does not say "nothing was charged" while nodrop %s',
   async (_name, says) => {
     await deliver(eventOf('payment.closed', orderId, { payment: closed }));
     answers.order = says;

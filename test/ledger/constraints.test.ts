@@ -105,7 +105,7 @@ describe('money', () => {
     await payment({ ...PAID, receivedAmount: 999n, settledBy: 'operator' });
   });
 
-  test('the database refuses a payment that is refunded in full and still waits for its order service', async () => {
+  test('the database refuses a payment that is refunded in full and still waits for the order service', async () => {
     await refused(payment({ ...PAID, orderUpdate: 'pending', refundedAmount: 1000n }));
     const { id } = await payment({ ...PAID, orderUpdate: 'pending', refundedAmount: 999n });
     await refused(db.payment.update({ where: { id }, data: { refundedAmount: 1000n } }));
@@ -196,7 +196,7 @@ describe('money', () => {
       await refused(db.payment.update({ where: { id }, data: change }));
   });
 
-  test('the migration that adds the rule for paid orders also checks existing orders', async () => {
+  test('the migration that adds the rule for paid orders checks existing orders', async () => {
     const sql = await readFile(
       new URL('../../prisma/migrations/20261126164003_order_amounts_checked/migration.sql', import.meta.url),
       'utf8',

@@ -133,7 +133,7 @@ test('a won dispute adds nothing to the refunded amount, and the attention that 
   });
 });
 
-test('if an operator decides during a dispute, the attention that the dispute hides is not raised again', async () => {
+test('if an operator decides about the money during a dispute, the attention that the dispute hides is not raised again', async () => {
   const { id } = await paid({ ...PAID, amount: 900 });
   await told(id, { amount: 900 });
   await resolvePayment(db, merchantId, id, 'accept', 'fine', now());
@@ -200,7 +200,7 @@ test.each([
   [1000, [{ reason: 'duplicate_payment', status: 'failed' }], 1000],
   [400, [{ reason: 'duplicate_payment', status: 'created', amount: 600n }], 400],
 ])(
-  'a lost dispute of %i reduces the refund that is due, or ends it, so that no money is given back twice',
+  'a lost dispute of %i reduces or ends the automatic refund, so that no money is given back twice',
   async (amount, first, lost) => {
     const { id } = await owed();
     await told(id, { amount });

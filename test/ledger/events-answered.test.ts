@@ -64,7 +64,7 @@ describe.each(['before', 'after'])(
       ['accept', 'made at the channel'],
       ['refund', 'requested from nodrop'],
       ['refund', 'made at the channel'],
-    ] as const)('an operator can %s the rest of the money if the refund was %s', async (action, by) => {
+    ] as const)('an operator can %s the remaining money if the refund was %s', async (action, by) => {
       const { payment, delivery } = await newPending();
       await db.merchant.update({ where: { id: merchantId }, data: { latePayment: 'review' } });
       const row = () => db.payment.findUniqueOrThrow({ where: { id: payment.id } });

@@ -19,7 +19,7 @@ const writeMany = (paymentId: string, versions: number, from: number, startedAt:
     ${startedAt}::timestamptz + n * interval '1 ms'
   FROM generate_series(${from}::int, ${from + versions - 1}::int) AS n`;
 
-test('events get their positions by time and then by payment, but events of one payment always by version', async () => {
+test('events get their positions by time and then by payment, but the events of one payment always keep the sequence of their versions', async () => {
   const payments = [await newPayment(), await newPayment()].toSorted();
   const [a = '', b = ''] = payments;
   const at = (seconds: number) => new Date(1_000_000 + seconds * 1000);

@@ -65,7 +65,7 @@ describe('the channel refuses a refund that was requested while the money awaite
     expect(await row(first.id)).toMatchObject({ refundedAmount: 900n, attention: null });
   });
 
-  test('if a part was refunded at the channel, only the rest is refunded automatically', async () => {
+  test('if a part was refunded at the channel, only the remaining money is refunded automatically', async () => {
     const { first, refund } = await conflictWhileOpen();
     await recordRefundAnswer(db, refund.id, refused, now(), { ...short, refundedAmount: 200 });
     expect(await refundsOf(first.id)).toMatchObject([

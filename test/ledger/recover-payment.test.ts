@@ -104,7 +104,7 @@ describe('recovering a payment whose row is lost', () => {
     expect(timeline).toMatchObject([{ kind: 'manual', detail: expect.stringContaining('Recovered') }]);
   });
 
-  test('recovering a payment a second time has no effect, even if the payment has ended meanwhile', async () => {
+  test('a second recovery of the payment has no effect, even if the payment has ended since the first recovery', async () => {
     const terms = lost();
     await Promise.all([recover(terms), recover(terms)]);
     await endPayment(db, terms.paymentId, 'cancelled', 'unpaid.', now());
@@ -134,7 +134,7 @@ describe('recovering a payment whose row is lost', () => {
     expect((await recover(terms)).written).toBe(true);
   });
 
-  test('if another payment has adopted the trade meanwhile, recovery is refused and the message names that payment', async () => {
+  test('if another payment has adopted the trade in the meantime, the recovery is refused and the message names that payment', async () => {
     const adoption = { reference: 'shop-1', as: 'watched' } as const;
     const first = lost({ adoption });
     expect((await recover(first)).written).toBe(true);

@@ -201,7 +201,7 @@ describe('after the settlement, the channel reports a refund without its amount'
     expect(await row(payment.id)).toMatchObject({ attention: null });
   });
 
-  test('if another attention is already raised, the report raises its own attention only after an operator dismisses the other one', async () => {
+  test('if another attention is already raised, the report raises its own attention only after an operator dismisses the other attention', async () => {
     const payment = await settled(PAID);
     await db.payment.update({
       where: { id: payment.id },

@@ -90,7 +90,7 @@ describe('signatures of requests to the order service', () => {
     }
   });
 
-  test("are sent with nodrop's own headers, and without cookies or keys", async () => {
+  test('are sent in requests with a fixed list of headers, without cookies or keys', async () => {
     const { url, heard } = await answering(200, '');
     await tell(url);
     expect(Object.keys(heard[0]?.headers ?? {}).sort()).toEqual([

@@ -127,7 +127,7 @@ describe('the stored start of an answer', () => {
       );
   });
 
-  test('is also kept for the answer to a read-back', async () => {
+  test('is kept for the answer to a read-back', async () => {
     const { url } = await answering(404, 'no such page');
     const target = targetOf(url, { statusUrl: url });
     expect(await near.read(target, 'o', US, new Date())).toMatchObject({ answer: 'no such page' });

@@ -36,7 +36,7 @@ describe('the control side', () => {
     );
   });
 
-  test('a change of some faults keeps the other faults, and its answer contains all faults', async () => {
+  test('a change of some faults keeps the other faults, and the answer contains all faults', async () => {
     const { setFaults } = await start();
     await setFaults({ callback: { dropRate: 0.5 }, down: true });
     expect((await setFaults({ callback: { delayMs: 10 } })).body).toEqual({

@@ -299,7 +299,7 @@ describe('a channel that lists the refunds of a trade', () => {
     });
   });
 
-  test('if the channel reports a refunded sum and later a list of the same refunds, the money counts only once', async () => {
+  test('if the channel reports a refunded sum and later a list of the same refunds, the money is counted only once', async () => {
     const payment = await h.newPaid();
     const { refunds: _, ...sum } = paidAnswer(payment, []);
     const now = new Date(await h.now());
