@@ -83,7 +83,7 @@ test('a draw contains the same number of messages, paragraphs, comments and test
   });
   const names = texts.map(({ text }) => text);
   expect(names).toContain(
-    'a draw takes equally many messages, paragraphs, comments and test names, and cuts none of them off',
+    'a draw contains the same number of messages, paragraphs, comments and test names, and cuts none of them off',
   );
   // In `test.each(table)(name)`, the name follows the table, on the same line or on a separate line.
   expect(names).toContainEqual(
