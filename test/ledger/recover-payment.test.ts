@@ -122,7 +122,7 @@ describe('recovering a payment whose row is lost', () => {
     });
   });
 
-  test('recovery fails if the merchant or the account is missing, or if the order has another live attempt on the same channel', async () => {
+  test('recovery fails if the merchant or the account is missing, or if the order has another live attempt with the same channel and method', async () => {
     await expect(recover(lost({ merchantId: 'mer_gone' }))).rejects.toThrow('its merchant mer_gone is not');
     await expect(recover(lost({ channelAccountId: 'acc_gone' }))).rejects.toThrow('its account acc_gone at');
     await expect(recover(lost({ channelAccountId: accounts.simulator2 ?? '' }))).rejects.toThrow('is not in');
