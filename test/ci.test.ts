@@ -69,7 +69,7 @@ ${script}`,
   return { status, lines: stdout.trimEnd().split('\n'), environment, read };
 }
 
-test('the run starts with empty caches, uses the settings of this machine, and leaves no file', () => {
+test('.ci/run starts with empty caches, uses the settings of this machine, and leaves no file', () => {
   const { status, lines, environment, read } = ci('echo "7 passed, 0 failed"');
   const temporary = join(folder, 'temporary');
   for (const name of CACHES) expect(environment[name], name).toMatch(new RegExp(`^${temporary}/`));
@@ -98,13 +98,13 @@ test('after a failed run the exit code is kept, the summary is the last line, an
   expect(readdirSync(join(folder, 'temporary'))).toEqual([]);
 });
 
-test('a run that ends before its first test counts as failed', () => {
+test('a run that ends before its first test is reported as failed', () => {
   const { status, lines } = ci('exit 1');
   expect(lines.at(-1)).toBe('0 passed, 1 failed');
   expect(status).toBe(1);
 });
 
-test('a run that is killed after it printed its summary counts as failed', () => {
+test('a run that is killed after it printed its summary is reported as failed', () => {
   const { status, lines } = ci('echo "9 passed, 0 failed"; kill -9 $$');
   expect(lines.at(-1)).toBe('0 passed, 1 failed');
   expect(status).toBe(137);
@@ -154,7 +154,7 @@ printSum([runVitest(process.execPath, ['--root', '${join(folder, 'tests')}', '--
   expect(status).toBe(1);
 });
 
-test('a run that is killed before .ci/run waits for it counts as failed', () => {
+test('if a run is killed before .ci/run waits for it, the run is reported as failed', () => {
   // This function replaces the builtin `jobs`, which .ci/run calls before it waits. The function returns when the
   // tests' processes have ended.
   const jobs = `() { builtin jobs -p >${folder}/group; while kill -0 -- "-$(cat ${folder}/group)" 2>/dev/null; do :; done

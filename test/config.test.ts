@@ -113,12 +113,12 @@ test.each<[Record<string, string>, string]>([
     { ...OWN, NODROP_MODE: 'live', [name]: WHSEC },
     `${name} is set: NODROP_MODE=live refuses the simulator.`,
   ]),
-])('the settings %j are refused: %s', (env, sentence) => {
+])('the settings %j are refused with the message: %s', (env, sentence) => {
   expect(() => load(env)).toThrow(new ConfigError(sentence));
 });
 
 describe('the configuration', () => {
-  test('variables that begin with NODROP_ but are not settings of a process are accepted, and so are the settings of other programs', () => {
+  test('variables of other tools that begin with NODROP_ are accepted, and so are settings of other programs', () => {
     const others = { NODROP_DB_PASSWORD: 'x', NODROP_RECORD_HISTORIES: '1', NODROPPED: '1', OTHER: '1' };
     const config = load({ ...others, NODROP_QUERY_SCHEDULE_SIMULATOR2: '7s', PORT: '' });
     expect(config.querySchedule({ name: 'simulator2', querySchedule: null }).waitsMs[0]).toBe(7_000);
@@ -139,7 +139,7 @@ describe('the configuration', () => {
     });
   });
 
-  test('every address is accepted as a host if the public URL is set', () => {
+  test('the host can be any address if the public URL is set', () => {
     const { api } = load({ NODROP_HOST: '::', NODROP_PUBLIC_URL: 'https://pay.example/' });
     expect(api).toEqual({ host: '::', port: 3000, publicUrl: 'https://pay.example', trustedProxies: [] });
   });
@@ -151,7 +151,7 @@ describe('the configuration', () => {
     expect(load({}).api.trustedProxies).toEqual([]);
   });
 
-  test('the public URL for test mode is used if no other public URL is set', () => {
+  test('NODROP_TEST_PUBLIC_URL is used in test mode if NODROP_PUBLIC_URL is not set', () => {
     const compose = { NODROP_HOST: '0.0.0.0', NODROP_TEST_PUBLIC_URL: 'http://nodrop.localhost:8080' };
     expect(load(compose).api.publicUrl).toBe('http://nodrop.localhost:8080');
     const named = { ...compose, NODROP_PUBLIC_URL: 'https://pay.example' };
@@ -195,7 +195,7 @@ describe('the configuration', () => {
     );
   });
 
-  test('live mode is accepted on external servers', () => {
+  test('live mode is accepted if the database and Temporal are external', () => {
     expect(load({ ...OWN, NODROP_MODE: 'live' })).toMatchObject({ mode: 'live', embeddedTemporal: false });
   });
 });
@@ -267,7 +267,7 @@ describe('the embedded stack’s secrets', () => {
     expect(readFileSync(join(folder, 'secrets.json'), 'utf8')).toBe(made);
   });
 
-  test('the simulator needs only its own secret if that secret is set, as in docker-compose.yml', () => {
+  test("if the simulator's own secret is set, as in docker-compose.yml, the simulator needs no other secret", () => {
     const NODROP_HOME = newHome();
     const { secrets } = loadSimulatorConfig({ NODROP_HOME, NODROP_SIMULATOR_SECRET: WHSEC }).simulator;
     expect(secrets).toEqual({ simulator: WHSEC });

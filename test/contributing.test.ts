@@ -131,7 +131,7 @@ test('.editorconfig has the same settings as Biome', () => {
   expect(setting('max_line_length')).toBe(String(formatter.lineWidth));
 });
 
-test.each(readdirSync(join(root, '.github/ISSUE_TEMPLATE')))('%s is a form that GitHub accepts', (name) => {
+test.each(readdirSync(join(root, '.github/ISSUE_TEMPLATE')))('GitHub accepts the issue form %s', (name) => {
   const form = parse(read(`.github/ISSUE_TEMPLATE/${name}`));
   if (name === 'config.yml') return expect(Object.keys(form)).toEqual(['blank_issues_enabled']);
   expect(form).toMatchObject({ name: expect.any(String), description: expect.any(String) });

@@ -143,7 +143,7 @@ test('the graph of layers contains every folder of src', () => {
   expect(names.filter((name) => !layers.includes(name))).toEqual([]);
 });
 
-test('no other folder imports the folders of the programs', () => {
+test('no folder imports the folder of a program, such as api or worker', () => {
   for (const program of ['api', 'worker', 'cli', 'demo', 'simulator']) {
     expect(layers).toContain(program);
     expect(arrows.filter(({ to }) => to === program)).toEqual([]);

@@ -29,7 +29,7 @@ const noticeOf = (path: string) => readdirSync(join(root, path)).find((name) => 
 const withNotice = inProduction.filter(([path]) => noticeOf(path) !== undefined);
 const attributed = inProduction.filter(([, { license = '' }]) => /\bCC-BY/.test(license));
 
-test('NOTICE has the notice of every package that brings one', () => {
+test('NOTICE contains the notice of every package that has one', () => {
   expect(withNotice.map(([path]) => nameOf(path))).toContain('swagger-ui-dist');
   for (const [path] of withNotice) {
     expect(notice).toContain(nameOf(path));

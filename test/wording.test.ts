@@ -70,7 +70,7 @@ test.each(GONE)('no text says %s', (phrase) => {
   expect(found).toEqual([]);
 });
 
-test('a draw takes equally many messages, paragraphs, comments and test names, and cuts none of them off', () => {
+test('a draw contains the same number of messages, paragraphs, comments and test names, and cuts none of them off', () => {
   const texts = readTexts();
   const drawn = drawTexts(texts, 60, seeded(1));
   for (const kind of ['message', 'document', 'comment', 'test name'])
@@ -83,7 +83,7 @@ test('a draw takes equally many messages, paragraphs, comments and test names, a
   });
   const names = texts.map(({ text }) => text);
   expect(names).toContain(
-    'a draw takes equally many messages, paragraphs, comments and test names, and cuts none of them off',
+    'a draw contains the same number of messages, paragraphs, comments and test names, and cuts none of them off',
   );
   // In `test.each(table)(name)`, the name follows the table, on the same line or on a separate line.
   expect(names).toContainEqual(

@@ -29,7 +29,7 @@ describe('a payment attempt', () => {
     expect(decideAttempt(ending, [], asked(), NOW)).toEqual({ expiresAt: inSeconds(60) });
   });
 
-  test('is returned if it is live on the same channel with the same method', () => {
+  test('that is live on the same channel with the same method is returned instead of a new attempt', () => {
     const live = attempt('live');
     expect(decideAttempt(ORDER, [live], asked(), NOW)).toEqual({ handedOut: live });
     const short = attempt('short', { createdAt: inSeconds(-9), expiresAt: inSeconds(10) });
@@ -76,7 +76,7 @@ describe('answers on record', () => {
   const back = (refundedAmount: number): PaidAnswer => ({ ...PAID, refundedAmount });
   const ASKED = { amount: 1000n, currency: 'CNY' };
 
-  test('before the settlement, recorded money is replaced only by a report of a larger refunded amount; after the settlement, it is never replaced', () => {
+  test('before the settlement, only a report of a larger refunded amount replaces recorded money; after the settlement, no answer replaces it', () => {
     const cases: [PaidAnswer, ChannelAnswer, boolean][] = [
       [PAID, PAID, false],
       [PAID, back(1), true],
@@ -94,7 +94,7 @@ describe('answers on record', () => {
     }
   });
 
-  test('a callback counts only if it has exactly the requested amount, and an answer to a query counts with any amount', () => {
+  test('a paid callback is recorded only with exactly the requested amount; a paid answer to a query is recorded with any amount', () => {
     for (const answer of [PAID, { ...PAID, amount: 999 }, { ...PAID, currency: 'USD' as const }]) {
       expect(isVerifiedAnswer('paying', ASKED, null, answer)).toBe(answer === PAID);
       expect(isVerifiedAnswer('closed', ASKED, known({ state: 'closed' }), answer)).toBe(answer === PAID);

@@ -10,19 +10,19 @@ const AT = Date.UTC(2026, 10, 27);
 const HOUR = 3_600_000;
 const at = (ms: number) => new Date(AT + ms);
 
-test('a create is repeated until one minute before the channel’s idempotency horizon, which leaves time for a slow request or a clock difference', () => {
+test('a create request is repeated until one minute before the end of the channel’s idempotency horizon', () => {
   expect(mayRepeatCreate(at(0), null, at(1_000 * HOUR))).toBe(true);
   expect(mayRepeatCreate(at(0), 24 * HOUR, at(24 * HOUR - 60_001))).toBe(true);
   expect(mayRepeatCreate(at(0), 24 * HOUR, at(24 * HOUR - 60_000))).toBe(false);
 });
 
-test("a trade expires with its payment; if that is too early for the channel, it expires when the channel's shortest lifetime has passed since the first request", () => {
+test("a trade expires with its payment, or when the channel's shortest lifetime has passed since the first request, whichever is later", () => {
   const expiresAt = at(600_000).toISOString();
   expect(expiryAtChannel({ expiresAt }, at(5_000), 0)).toBe(expiresAt);
   expect(expiryAtChannel({ expiresAt }, at(5_000), 1_800_000)).toBe(at(1_805_000).toISOString());
 });
 
-test('if the channel does not accept a close yet, nodrop repeats it at the time that the channel names, but in 5 s at the earliest and in 1 h at the latest', () => {
+test('if the channel names a time for the next close, nodrop waits until this time, but at least 5 s and at most 1 h', () => {
   expect(closeAgainAt(AT + 300_000, AT)).toBe(AT + 300_000);
   expect(closeAgainAt(AT - 1, AT)).toBe(AT + 5_000);
   expect(closeAgainAt(AT + 365 * 24 * HOUR, AT)).toBe(AT + HOUR);

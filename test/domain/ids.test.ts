@@ -59,7 +59,7 @@ describe('the id of a refund that the merchant requests', () => {
   });
 });
 
-test('the id of a replacement refund is always the same for its refund, and differs from all other ids of refunds', () => {
+test('the id of a replacement refund depends only on the id of the replaced refund, and differs from all other ids of refunds', () => {
   const id = 're_2a51d770aebb5ceb83dbf89b1bc7';
   const rest = replacementRefundId(id);
   expect(rest).toBe('re_9c550cc3cd33c4f7895b48929226');
@@ -67,7 +67,7 @@ test('the id of a replacement refund is always the same for its refund, and diff
   expect(isAutomaticRefundId(rest, 'pay_01KB1111111111111111111111')).toBe(false);
 });
 
-test('each number that a refund has at the channel leads back to the refund, is unique, and is valid at every channel', () => {
+test('a refund number at the channel identifies one refund and one attempt, and is valid at every channel', () => {
   // An id whose hash has only digits is the easiest to confuse with a refund number that ends in an attempt.
   for (const id of [automaticRefundId('pay_01KAKD7Z7C8Q6W4Y9V5T3R1P0N', 2), `re_${'2'.repeat(28)}`, 're_2']) {
     expect(refundNumber(id, 1)).toBe(id);

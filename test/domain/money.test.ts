@@ -68,7 +68,7 @@ test('XCG, the currency of Curaçao and Sint Maarten since 2025, is accepted', (
   expect([isCurrentCurrency('XCG'), toDecimal(1050, 'XCG')]).toEqual([true, '10.50']);
 });
 
-describe('a new order cannot use', () => {
+describe('a code that a new order cannot use as its currency', () => {
   test.each([
     ['a funds code', ['BOV', 'CHE', 'CHW', 'CLF', 'COU', 'MXV', 'USN', 'UYI', 'UYW']],
     ['a unit of account', ['XAD', 'XDR', 'XSU', 'XUA']],

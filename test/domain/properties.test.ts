@@ -173,7 +173,7 @@ describe('schedule', () => {
     );
   });
 
-  test('after a hint long before the expiry, all queries of the tight phase follow, and then the schedule continues', () => {
+  test('a hint long before the expiry causes a phase of frequent queries, and then the schedule continues', () => {
     const waits = parseSchedule(DEFAULT_QUERY_SCHEDULE);
     const after = waitsAfterHint(waits, 12_000, 1_800_000);
     expect(after.slice(0, TIGHT_PHASE_MS.length)).toEqual(TIGHT_PHASE_MS);
@@ -232,7 +232,7 @@ describe('schedule', () => {
         .map(([ms, off]) => ms + off),
     );
 
-    test('queries the channel after the payment has ended and after its expiry, and about once a day or more often between these times', () => {
+    test("queries the channel about once a day or more often, and ends a day after the payment's end or its expiry, whichever is later", () => {
       fc.assert(
         fc.property(endedAt, expiresIn, (ended, left) => {
           const expires = ended + left;

@@ -88,7 +88,7 @@ describe('queryPlan', () => {
 describe('the waits after the end of the late watch', () => {
   const end = lateWatchEnd(EXPIRES, EXPIRES);
 
-  test('the list is empty if the channel has answered at the end of the late watch', () => {
+  test('there is no wait if the channel has answered at the end of the late watch', () => {
     expect(lateWaits(closed({ channelAnsweredAt: end }), end)).toEqual([]);
   });
 
@@ -97,7 +97,7 @@ describe('the waits after the end of the late watch', () => {
   });
 
   test.each([null, EXPIRES])(
-    'the only wait is one second, for the missed last query, if the last answer was at %s',
+    'the only wait is one second if the last query was missed and the last answer was at %s',
     (at) => {
       expect(lateWaits(closed({ channelAnsweredAt: at }), end + HOUR)).toEqual([1_000]);
     },
@@ -119,6 +119,9 @@ test.each([
   [1, 4_000],
   [7, 256_000],
   [20, 5 * MINUTE],
-])('after %s contradictions between close and query the wait is %s ms', (contradictions, expected) => {
-  expect(closeLag(contradictions)).toBe(expected);
-});
+])(
+  'after %s contradictions between a close and a query, nodrop waits %s ms before the next query',
+  (contradictions, expected) => {
+    expect(closeLag(contradictions)).toBe(expected);
+  },
+);

@@ -173,7 +173,7 @@ test.each([
   ...NEVER_SCHEMES,
   ...NEVER_PREFIXES.map((prefix) => `${prefix}x`),
   ...['moz-extension', 'ms-settings', 'chrome-extension', 'ms-msdt', 'itms-services', 'skype', 'ssh'],
-])('no merchant can allow the scheme %s, and no payer is sent to such a URL', (scheme) => {
+])('no merchant can allow the scheme %s, and nodrop sends no payer to a URL with this scheme', (scheme) => {
   expect(schemeFault(scheme)).toMatch(/never/);
   for (const url of [`${scheme}:x`, `${scheme}://x`, `${scheme.toUpperCase()}:x`])
     expect([url, mayReturnTo(url)]).toEqual([url, false]);

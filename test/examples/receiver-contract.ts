@@ -120,7 +120,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     expect(await paidBy()).toBe(event.data.payment.id);
   });
 
-  test('a forged event has no effect, and an old event has no effect', async () => {
+  test('a forged event and an old event are refused and have no effect', async () => {
     const event = eventOf('payment.succeeded', await newOrder());
     const forged = await send(receiver.url, newSecret(), event);
     const old = await deliver(event, { at: new Date(Date.now() - 6 * 60_000) });
@@ -167,7 +167,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     expect(await paidBy()).toBeNull();
   });
 
-  test('if a refund event arrives before the event of the success, the refund event pays the order', async () => {
+  test('if the event of a partial refund arrives before the success event, the order is marked as paid', async () => {
     const payment = { id: newId('pay'), refundedAmount: 800, orderUpdate: 'applied' };
     expect(
       (await deliver(eventOf('refund.succeeded', await newOrder(), { version: 2, payment }))).status,
@@ -218,13 +218,13 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     expect(await paidBy()).toBe(event.data.payment.id);
   });
 
-  test('an event that is delivered without delay is applied without reading the payment', async () => {
+  test('the receiver applies an event that is delivered without delay, and does not read the payment', async () => {
     const event = eventOf('payment.succeeded', await newOrder());
     expect((await deliver(event, { at: new Date(event.timestamp) })).status).toBe(200);
     expect(paymentsRead).toEqual([]);
   });
 
-  test('a conflict event takes the goods back only if the event is about the payment that paid the order', async () => {
+  test('a conflict event marks the order as unpaid only if the event is about the payment that paid the order', async () => {
     const event = eventOf('payment.succeeded', await newOrder());
     await deliver(event);
     const conflict = { orderUpdate: 'conflict' };
@@ -313,7 +313,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
     expect(await paidBy()).toBeNull();
   });
 
-  test("an event of an attempt is acknowledged if the order's amount has changed since the attempt", async () => {
+  test("an event is acknowledged even if the order's amount has changed since the attempt was made", async () => {
     await newOrder();
     const ended = { amount: 1, status: 'cancelled', orderUpdate: null };
     expect((await deliver(eventOf('payment.cancelled', orderId, { payment: ended }))).status).toBe(200);

@@ -89,7 +89,7 @@ test.each([
   },
 );
 
-test('the receiver ends with one sentence if its port is in use', async () => {
+test('if the port of the receiver is in use, the receiver prints one sentence and ends', async () => {
   const { port } = new URL(receiver.url);
   const { status, stderr } = spawnSync(process.execPath, ['receiver.js'], {
     cwd: new URL('../../examples/receiver/', import.meta.url),
@@ -102,7 +102,7 @@ test('the receiver ends with one sentence if its port is in use', async () => {
   ]);
 });
 
-test('the receiver ends with one sentence if HOST is not an address of this machine', () => {
+test('if HOST is not an address of this machine, the receiver prints one sentence and ends', () => {
   const { status, stderr } = spawnSync(process.execPath, ['receiver.js'], {
     cwd: new URL('../../examples/receiver/', import.meta.url),
     env: { PATH: process.env.PATH, ...good, HOST: '192.0.2.1', PORT: '3200' },

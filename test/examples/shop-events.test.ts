@@ -92,7 +92,7 @@ test('an older event that arrives after a newer event has no effect', async () =
   ]);
 });
 
-test('if a refund event arrives before the event of the success, the refund event pays the order', async () => {
+test('if the event of a partial refund arrives before the success event, the order is marked as paid', async () => {
   const payment = { id: newId('pay') };
   const refund = eventOf('refund.succeeded', orderId, {
     version: 2,
@@ -184,7 +184,7 @@ test('if an event is delivered without delay or grants no goods, the shop applie
   expect(paymentsRead).toEqual([]);
 });
 
-test('the event of a success is refused if it has no received amount', async () => {
+test('a success event without a received amount is refused', async () => {
   const event = eventOf('payment.succeeded', orderId, { payment: { receivedAmount: null } });
   expect((await deliver(event)).status).toBe(400);
   expect(await paidBy()).toBeNull();
@@ -272,7 +272,7 @@ test("an event whose amount or currency differs from the order's is answered 422
   expect(await paidBy()).toBeNull();
 });
 
-test("an event of an attempt is acknowledged if the order's amount has changed since the attempt", async () => {
+test("an event is acknowledged even if the order's amount has changed since the attempt was made", async () => {
   const ended = { amount: 1, status: 'cancelled', orderUpdate: null };
   expect((await deliver(eventOf('payment.cancelled', orderId, { payment: ended }))).status).toBe(204);
   for (const [type, orderUpdate] of [
@@ -296,7 +296,7 @@ test('for a cancelled order, a success is answered 410, and other events are ack
   expect(await page()).toContain('the money was refunded to you');
 });
 
-test('an attempt that ends without money leaves the order open, and while an attempt is in review, the page asks the customer not to pay again', async () => {
+test('the order stays open after an attempt without money, and the page asks the customer not to pay again while an attempt is in review', async () => {
   const failed = { status: 'failed', orderUpdate: null };
   await deliver(eventOf('payment.failed', orderId, { payment: failed }));
   answers.order = { status: 'unpaid', payments: [failed] };
@@ -324,7 +324,7 @@ test.each<[string, Answers['order']]>([
   ],
   ['reports an unknown status', { status: 'thinking', payments: [closed] }],
 ])(
-  'although every known attempt has ended, the page does not say "nothing was charged" while nodrop %s',
+  'even if all attempts that the shop knows have ended, the page does not say "nothing was charged" while nodrop %s',
   async (_name, says) => {
     await deliver(eventOf('payment.closed', orderId, { payment: closed }));
     answers.order = says;
@@ -341,7 +341,7 @@ test.each([
   ['closed', false],
   ['cancelled', false],
 ])(
-  'whether an order that is %s at nodrop, and for which nothing was charged, can be paid again: %s',
+  'whether an order with the status %s at nodrop can be paid again after an attempt without money: %s',
   async (status, isOpen) => {
     await deliver(eventOf('payment.closed', orderId, { payment: closed }));
     answers.order = { status, payments: [closed] };

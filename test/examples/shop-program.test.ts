@@ -232,7 +232,7 @@ test('a read-back without a valid signature is refused', async () => {
   expect((await readBack(shop.url, newSecret(), orderId)).status).toBe(401);
 });
 
-test('kill -9 between the verification of an event and its commit loses nothing', async () => {
+test('if the shop is killed with -9 after it verified an event and before it committed the event, nothing is lost', async () => {
   const event = eventOf('payment.succeeded', orderId);
   const id = newId('evt');
   const holder = new Connection({ connectionString: shop.database.url });
@@ -313,7 +313,7 @@ test.each([
   expect(example.output).toMatch(sentence);
 });
 
-test('the shop ends with one sentence if its port is in use', async () => {
+test('if the port of the shop is in use, the shop prints one sentence and ends', async () => {
   const server = createServer();
   const port = await freePort();
   await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));

@@ -148,7 +148,7 @@ test('a paid order cannot be cancelled', async () => {
   await eventually(async () => (await page(orderId)).includes('Pickup code'));
 });
 
-test('if the shop does not have the order of a payment, the money is reported, and is not refunded while the shop may still create the order', async () => {
+test('if the shop does not have the order of a payment, an attention is raised, and the money is not refunded while the shop may still create the order', async () => {
   const key = readFileSync(join(system.config.home, 'shop.key'), 'utf8');
   const order = { id: 'not-of-the-shop', amount: 1990, currency: 'CNY' };
   const made = await system.api(
@@ -187,7 +187,7 @@ test("a second setup keeps the shop's key and secret, and only the owner can rea
   expect(await system.db.apiKey.count({ where: { merchantId: id } })).toBe(1);
 });
 
-test('a second shop on the same port refuses to start with one sentence', async () => {
+test('a second shop on the same port prints one sentence and does not start', async () => {
   const port = new URL(url).port;
   const env = {
     NODROP_HOME: system.config.home,

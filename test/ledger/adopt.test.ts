@@ -64,7 +64,7 @@ async function paid(id: string, changes: Partial<PaidAnswer> = {}) {
 }
 
 describe('a second success', () => {
-  test('the second success of a watched trade waits for an operator, who can refund it', async () => {
+  test("if the order's second success is from a watched trade, it waits for an operator, who can refund it", async () => {
     const [first, second] = [await attempt('simulator'), await attempt('simulator2', 'watched')];
     await paid(first.id);
     const { refund, row } = await paid(second.id);
@@ -77,7 +77,7 @@ describe('a second success', () => {
     expect(refunds.map(({ amount, paymentId }) => [amount, paymentId])).toEqual([[1050n, second.id]]);
   });
 
-  test('the second success of an adopted trade that nodrop owns is refunded automatically', async () => {
+  test("if the order's second success is from an adopted trade that nodrop owns, it is refunded automatically", async () => {
     const [first, second] = [await attempt('simulator'), await attempt('simulator2', 'own')];
     await paid(first.id);
     const { refund, row } = await paid(second.id);
@@ -85,7 +85,7 @@ describe('a second success', () => {
     expect(refund).not.toBeNull();
   });
 
-  test('if money of a watched trade awaits a decision and another trade pays the order, the money is not refunded', async () => {
+  test('money of a watched trade that awaits a decision is not refunded when another trade pays the order', async () => {
     const [watched, other] = [await attempt('simulator', 'watched'), await attempt('simulator2')];
     expect((await paid(watched.id, { amount: 1051 })).row).toMatchObject({ orderUpdate: 'review' });
     expect((await paid(other.id)).row).toMatchObject({ orderUpdate: 'applied' });
@@ -134,7 +134,7 @@ describe('one trade that is visible to two accounts and adopted at each of them'
     expect(row).toMatchObject({ orderUpdate: 'conflict', attention: null });
   });
 
-  test('if nodrop created the trades of two payments, both pay their orders, even with the same trade id', async () => {
+  test('if nodrop created the trades of both payments, both payments pay their orders, even if the trades have the same id', async () => {
     const [first, second] = [await attempt('simulator'), await attempt('simulator', undefined, other)];
     const shared = { channelPaymentId: `trade-${n}` };
     await paid(first.id, shared);

@@ -47,7 +47,7 @@ const timeline = async (paymentId: string) =>
   );
 
 describe('a change of an order', () => {
-  test('a change of every field is applied, and the same change again has no effect, even after the order is paid', async () => {
+  test('every field can be changed, and a repeated change has no effect, even after the order is paid', async () => {
     const { id, orderId } = await ended();
     const changes = { amount: 1250, subject: 'Three tickets', metadata: { c: 'd' }, expiresInSeconds: 7200 };
     await change(orderId, changes);
@@ -130,7 +130,7 @@ describe('a change of an order', () => {
     for (const { orderId } of [live, late, short]) expect((await orderRow(orderId)).amount).toBe(1000n);
   });
 
-  test('a change of the subject, the metadata or the expiry (to a later time) ends no attempt', async () => {
+  test('changing the subject or the metadata, or making the expiry later, ends no attempt', async () => {
     const live = await attempt(newOrder({ expiresInSeconds: 120 }));
     await recordAnswer(db, live.id, { state: 'processing' }, 'query', now());
     await change(live.orderId, { subject: 'x', metadata: {}, expiresInSeconds: 240, amount: 1000 });
@@ -140,7 +140,7 @@ describe('a change of an order', () => {
     expect((await orderRow(live.orderId)).subject).toBe('x');
   });
 
-  test('when the subject of an order changes, a payment that an older release made keeps the old subject', async () => {
+  test('when the subject of an order changes, a payment that an older release created keeps the old subject', async () => {
     const old = await attempt(newOrder());
     await db.$transaction([
       db.$executeRaw`SET LOCAL session_replication_role = replica`,
@@ -227,7 +227,7 @@ describe('two requests that wait for the lock of one order', () => {
       await change(orderId, changes, { ledger });
   const toAnotherAmount = changeTo({ amount: 1250 });
 
-  test('a new attempt after the change gets the changed amount, and a new attempt before the change makes the change fail with UnaskedAttempts', async () => {
+  test('a new attempt after the change gets the changed amount, and a change after a new attempt fails with UnaskedAttempts', async () => {
     const again: Deed = ({ orderId }, ledger) => attempt({ id: orderId }, { ledger });
     const first = await race(toAnotherAmount, again);
     expect(first.outcomes).toEqual(['done', 'done']);
@@ -266,7 +266,7 @@ describe('two requests that wait for the lock of one order', () => {
     expect(await orderRow(payment.orderId)).toMatchObject({ status: 'cancelled', amount: 1250n });
   });
 
-  test('a change of the expiry is refused after the order has expired, and keeps the order open if it comes earlier', async () => {
+  test('a change of the expiry keeps the order open if it comes before the order expires, and is refused if it comes later', async () => {
     const close: Deed = ({ orderId: id }, ledger) =>
       releaseEndingOrder(ledger, { merchantId, id }, inSeconds(61));
     const { payment, outcomes } = await race(changeTo({ expiresInSeconds: 3600 }), close);
@@ -279,7 +279,7 @@ describe('two requests that wait for the lock of one order', () => {
     );
   });
 
-  test('money of an ended attempt pays the order before the change, and waits for an operator after the change', async () => {
+  test('money of an ended attempt pays the order if it arrives before the change, and waits for an operator if it arrives after the change', async () => {
     const succeed: Deed = ({ id }, ledger) => recordAnswer(ledger, id, paid(1000), 'query', now());
     const first = await race(succeed, toAnotherAmount);
     expect(first.outcomes).toEqual(['done', 'attempt_unresolved']);

@@ -105,7 +105,7 @@ describe('money', () => {
     await payment({ ...PAID, receivedAmount: 999n, settledBy: 'operator' });
   });
 
-  test('the database refuses a payment that is refunded in full and still waits for its order service', async () => {
+  test('the database refuses a payment that is refunded in full and still waits for the order service', async () => {
     await refused(payment({ ...PAID, orderUpdate: 'pending', refundedAmount: 1000n }));
     const { id } = await payment({ ...PAID, orderUpdate: 'pending', refundedAmount: 999n });
     await refused(db.payment.update({ where: { id }, data: { refundedAmount: 1000n } }));
@@ -126,7 +126,7 @@ describe('money', () => {
     await payment({ ...PAID, method: 'third', orderUpdate: 'conflict' });
   });
 
-  test('a succeeded order names its payment, and an unpaid, paying, closed or cancelled order names none', async () => {
+  test('a succeeded order names its payment, and an unpaid, paying, closed or cancelled order names no payment', async () => {
     const where = { merchantId_id: { merchantId, id: orderId } };
     await refused(db.order.update({ where, data: { status: 'succeeded' } }));
     const { id } = await payment(PAID);
@@ -196,7 +196,7 @@ describe('money', () => {
       await refused(db.payment.update({ where: { id }, data: change }));
   });
 
-  test('the migration that adds the rule for paid orders also checks existing orders', async () => {
+  test('the migration that adds the rule for paid orders checks existing orders', async () => {
     const sql = await readFile(
       new URL('../../prisma/migrations/20261126164003_order_amounts_checked/migration.sql', import.meta.url),
       'utf8',
@@ -275,7 +275,7 @@ describe('money', () => {
     await refused(db.refund.update({ where: { id: failed }, data: { status: 'created' } }));
   });
 
-  test('a reversed refund does not count as refunded, and its status cannot change', async () => {
+  test('the money of a reversed refund can be refunded again, and the status of a reversed refund cannot change', async () => {
     const { id: paymentId } = await payment(PAID);
     const data = { merchantId, paymentId, amount: 1000n, currency: 'CNY', reason: 'requested' };
     const { id } = await db.refund.create({ data: { ...data, id: `re_${n}_1`, status: 'succeeded' } });
@@ -297,7 +297,7 @@ describe('money', () => {
     await refused(db.refund.update({ where: { id }, data: { status: 'succeeded' } }));
   });
 
-  test('the database refuses a succeeded refund of zero unless the requested amount is recorded', async () => {
+  test('the database refuses a succeeded refund of the amount 0 if the requested amount is not recorded', async () => {
     const { id: paymentId } = await payment(PAID);
     const data = {
       merchantId,

@@ -83,7 +83,7 @@ const asked = async (id: string, changes: Partial<ChannelDispute>) =>
 const events = async (paymentId: string) =>
   (await db.event.findMany({ where: { paymentId }, orderBy: { version: 'asc' } })).map(({ type }) => type);
 
-test('a dispute in a paid answer is recorded like a dispute in a callback, even before the settlement', async () => {
+test('a dispute that a paid answer reports is recorded, even before the settlement', async () => {
   const { id } = await attempt();
   await asked(id, { respondBy: '2026-12-24T00:00:00Z' });
   expect(await row(id)).toMatchObject({ status: 'paying', attention: 'disputed' });
@@ -96,7 +96,7 @@ test('a dispute in a paid answer is recorded like a dispute in a callback, even 
   });
 });
 
-test('every dispute in an answer is recorded, and the amount of each lost dispute counts as refunded', async () => {
+test('every dispute in an answer is recorded, and the amount of each lost dispute is added to the refunded amount', async () => {
   const { id } = await paid();
   const first = { ...DISPUTE, id: 'dp_a', amount: 300, state: 'lost' } as const;
   const disputes = [first, { ...DISPUTE, id: 'dp_b', amount: 700 }];
@@ -110,7 +110,7 @@ test('every dispute in an answer is recorded, and the amount of each lost disput
   expect(await row(id)).toMatchObject({ refundedAmount: 1000n });
 });
 
-test('an inquiry that becomes a dispute is recorded as a new report', async () => {
+test('if an inquiry becomes a dispute, the dispute replaces the inquiry on the payment and in the attention', async () => {
   const { id } = await paid();
   await asked(id, { isInquiry: true });
   expect(await row(id)).toMatchObject({ attentionDetail: expect.stringMatching(/^Inquiry dp_1 /) });
@@ -120,7 +120,7 @@ test('an inquiry that becomes a dispute is recorded as a new report', async () =
   expect(disputed.disputes).toEqual([expect.not.objectContaining({ isInquiry: true })]);
 });
 
-test('a won dispute does not count as refunded, and the attention that the dispute had hidden is raised again', async () => {
+test('a won dispute adds nothing to the refunded amount, and the attention that the dispute had hidden is raised again', async () => {
   const { id } = await paid({ ...PAID, amount: 900 });
   expect(await row(id)).toMatchObject({ orderUpdate: 'review', attention: 'amount_mismatch' });
   const { attentionDetail, attentionSince } = await row(id);
@@ -133,7 +133,7 @@ test('a won dispute does not count as refunded, and the attention that the dispu
   });
 });
 
-test('if an operator decides during a dispute, the attention that the dispute hides is not raised again', async () => {
+test('if an operator decides about the money during a dispute, the attention that the dispute hides is not raised again', async () => {
   const { id } = await paid({ ...PAID, amount: 900 });
   await told(id, { amount: 900 });
   await resolvePayment(db, merchantId, id, 'accept', 'fine', now());
@@ -179,7 +179,7 @@ test('an order conflict that is hidden by channel_misconfigured and then by a di
   expect(await row(id)).toMatchObject({ attention: 'order_conflict', attentionSince });
 });
 
-test('a lost dispute refunds the order once, and no further refund is possible', async () => {
+test('a lost dispute is recorded as one refund of the order, and no further refund is possible', async () => {
   const { id, orderId } = await paid();
   await told(id);
   await told(id, { state: 'lost' });
@@ -200,7 +200,7 @@ test.each([
   [1000, [{ reason: 'duplicate_payment', status: 'failed' }], 1000],
   [400, [{ reason: 'duplicate_payment', status: 'created', amount: 600n }], 400],
 ])(
-  'a lost dispute of %i reduces or ends the due refund, so that no money is given back twice',
+  'a lost dispute of %i reduces or ends the automatic refund, so that no money is given back twice',
   async (amount, first, lost) => {
     const { id } = await owed();
     await told(id, { amount });
@@ -216,7 +216,7 @@ test.each([
   },
 );
 
-test('while a refund is processing, only the part of a lost dispute that the refund does not cover counts as refunded', async () => {
+test('while a refund is processing, only the part of a lost dispute that exceeds the refund is added to the refunded amount', async () => {
   const { id } = await paid();
   const given = { amount: 700, note: undefined, idempotencyKey: 'with the channel' };
   const { refund } = await requestRefund(db, id, given, now());
@@ -226,7 +226,7 @@ test('while a refund is processing, only the part of a lost dispute that the ref
 });
 
 test.each(['processing', 'succeeded'] as const)(
-  'if a refund that covers a part of a lost dispute is reversed while it is %s, the dispute counts in full',
+  'if a refund that covers a part of a lost dispute is reversed while it is %s, the refunded amount contains the full dispute',
   async (status) => {
     const { id } = await paid();
     const given = { amount: 700, note: undefined, idempotencyKey: `reversed while ${status}` };
@@ -244,7 +244,7 @@ test.each(['processing', 'succeeded'] as const)(
   },
 );
 
-test('if a refund that was made at the channel covers a part of a lost dispute and then fails, the dispute counts in full', async () => {
+test('if an external refund covers a part of a lost dispute and then fails, the refunded amount contains the full dispute', async () => {
   const { id } = await paid();
   const listed = async (state: 'processing' | 'failed') =>
     await recordAnswer(db, id, { ...PAID, refunds: [{ id: 're_1', amount: 700, state }] }, 'query', now());
@@ -287,7 +287,7 @@ test('a callback that contradicts a decided dispute only causes a query of the c
   expect((await row(id)).refundedAmount).toBe(0n);
 });
 
-test('the channel’s answer reopens a lost dispute, and its amount no longer counts as refunded', async () => {
+test('if the channel’s answer reopens a lost dispute, the amount of the dispute is removed from the refunded amount', async () => {
   const { id } = await paid();
   await told(id, { state: 'lost' });
   await asked(id, { state: 'open' });

@@ -34,7 +34,7 @@ import {
 
 const back = (amount: number) => ({ state: 'succeeded', channelRefundId: 'r', amount }) as const;
 
-test('an order service configured while events are being written gets only the events that need a delivery', async () => {
+test('if an order service is set while events are being written, only the events that need a delivery are delivered to it', async () => {
   const { id } = await newPayment();
   await underOrderLock(db, id, now(), async ({ newEvents }) => {
     await withOrderService();
@@ -43,7 +43,7 @@ test('an order service configured while events are being written gets only the e
   expect((await eventsOf(id)).map(({ delivery }) => delivery?.status)).toEqual([undefined, 'pending']);
 });
 
-test('a refund that was made at the channel before the order service agreed raises an attention when the order service agrees', async () => {
+test('if money was refunded at the channel before the order service agreed, an attention is raised when the order service agrees', async () => {
   const { payment, delivery } = await newPending();
   await recordAnswer(db, payment.id, { ...PAID, refundedAmount: 300 } as ChannelAnswer, 'query', now());
   expect(await attentionOf(payment.id)).toBeNull();
@@ -64,7 +64,7 @@ describe.each(['before', 'after'])(
       ['accept', 'made at the channel'],
       ['refund', 'requested from nodrop'],
       ['refund', 'made at the channel'],
-    ] as const)('an operator can %s the rest of the money if the refund was %s', async (action, by) => {
+    ] as const)('an operator can %s the remaining money if the refund was %s', async (action, by) => {
       const { payment, delivery } = await newPending();
       await db.merchant.update({ where: { id: merchantId }, data: { latePayment: 'review' } });
       const row = () => db.payment.findUniqueOrThrow({ where: { id: payment.id } });
@@ -263,7 +263,7 @@ describe('a failing delivery of an event that the payment does not wait for', ()
   }
   const row = (id: string) => db.payment.findUniqueOrThrow({ where: { id } });
 
-  test('delivery_failing is raised after ten minutes, for example by the sweep, and stays until no delivery of the payment fails', async () => {
+  test('delivery_failing is raised after ten minutes, and stays until no delivery of the payment fails', async () => {
     const { payment, first, second, later } = await failing();
     await showOverdue(db, first, later(599_000));
     expect(await attentionOf(payment.id)).toBeNull();

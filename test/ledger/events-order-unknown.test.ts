@@ -38,7 +38,7 @@ describe('an order that its order service does not know', () => {
     return [attention, orderUpdate, await db.refund.count({ where: { paymentId: id } })];
   };
 
-  test('the 24 h of an unknown order begin with the first answer order_unknown, and a different answer extends them by at most an hour', async () => {
+  test('the 24 h for an unknown order start at the first answer order_unknown, and a different answer extends this time by at most an hour', async () => {
     const { payment, delivery } = await newPending();
     const from = now();
     await tell(
@@ -64,7 +64,7 @@ describe('an order that its order service does not know', () => {
   });
 
   test.each([503, undefined])(
-    'if a day of other answers (status %s) lies between two answers order_unknown, no money is refunded yet',
+    'if the order service gives other answers (status %s) for a day between two answers order_unknown, no money is refunded yet',
     async (statusCode) => {
       const { payment, delivery } = await newPending();
       const from = now();
@@ -81,7 +81,7 @@ describe('an order that its order service does not know', () => {
     },
   );
 
-  test('a setting replaces the 24 h for which an order may be unknown', async () => {
+  test('a setting changes the time for which an order may be unknown, which is 24 h by default', async () => {
     const { payment, delivery } = await newPending();
     const from = now();
     const unknown = async (ms: number) => {
@@ -98,7 +98,7 @@ describe('an order that its order service does not know', () => {
     expect(await shownOf(payment.id)).toEqual(['order_conflict', 'conflict', 1]);
   });
 
-  test('delivery for an unknown order is attempted at least every hour, even if other answers come in between', async () => {
+  test('the delivery for an unknown order is attempted at least every hour, even after an answer other than order_unknown', async () => {
     const { delivery } = await newPending();
     const from = now();
     await db.delivery.update({ where: { id: delivery.id }, data: { attempts: 30 } });
@@ -113,7 +113,7 @@ describe('an order that its order service does not know', () => {
     expect(await waits(30 * HOUR, 'unknown', 503)).toBe(HOUR);
   });
 
-  test('the attention of an unknown order is raised immediately, depends on the last answer, and can be dismissed', async () => {
+  test('the attention for an unknown order is raised immediately, is replaced after a different answer, and can be dismissed', async () => {
     const { payment, delivery } = await newPending();
     const from = now();
     await tell(delivery.id, from, [0, 'order_unknown', 404]);
@@ -220,7 +220,7 @@ describe('an order that its order service does not know', () => {
     }
   });
 
-  test('if no money waits for an unknown order, delivery_failing is raised and the delivery ends after a day', async () => {
+  test('if no money waits for the order service, an unknown order raises delivery_failing, and the delivery ends after a day', async () => {
     await withOrderService();
     const { id } = await newPayment();
     await underOrderLock(db, id, now(), async ({ newEvents }) => {
@@ -240,7 +240,7 @@ describe('an order that its order service does not know', () => {
     });
   });
 
-  test('an answer 410 to another event does not shorten the 24 h that apply to the event for which money waits', async () => {
+  test('an answer 410 to one event does not shorten the 24 h of another event for which money waits', async () => {
     const { payment, delivery } = await newPending();
     await underOrderLock(db, payment.id, now(), async ({ newEvents }) => {
       newEvents.push({ type: 'refund.failed' });

@@ -32,7 +32,7 @@ import {
 
 const DAY = 86_400_000;
 
-test('one event is written for each end of a payment and each refund, and the versions of the events increase', async () => {
+test('each end of a payment or a refund is recorded as one event, and the versions of the events increase', async () => {
   const { id } = await newPaid();
   // Calls that are repeated, come late, or would end the payment differently write no further event.
   await settlePayment(db, id, now());
@@ -103,7 +103,7 @@ test('a change that is rolled back leaves no event', async () => {
   expect(await eventsOf(id)).toEqual([]);
 });
 
-test('after a loss of the last commits, new events have other versions than the lost events', async () => {
+test('if the database loses its last commits, new events do not reuse the versions of the lost events', async () => {
   const { id, createdAt } = await newPaid();
   const at = (seconds: number) => new Date(createdAt.getTime() + seconds * 1000);
   const { eventVersion } = await db.payment.findUniqueOrThrow({ where: { id } });
@@ -177,7 +177,7 @@ test('if the last event that a reader got is deleted while it reads, the reader 
   }
 });
 
-test('if the merchant has an order service, a settled payment waits for its answer, and every event has a delivery', async () => {
+test("if the merchant has an order service, a settled payment waits for the order service's answer, and every event has a delivery", async () => {
   await withOrderService();
   const payment = await newPaid();
   expect(payment).toMatchObject({ status: 'succeeded', orderUpdate: 'pending', orderUpdatedAt: null });
@@ -189,7 +189,7 @@ test('if the merchant has an order service, a settled payment waits for its answ
   expect((await eventsOf(id))[0]?.delivery).toMatchObject({ status: 'pending', attempts: 0 });
 });
 
-test('when an order is paid, the deliveries for its other attempts also start immediately', async () => {
+test('when an order is paid, the pending deliveries of its other attempts also start immediately', async () => {
   await withOrderService();
   await db.merchant.update({ where: { id: merchantId }, data: { latePayment: 'review' } });
   const late = await newPayment();
@@ -245,7 +245,7 @@ test.each([
   },
 );
 
-test('the sweep takes only deliveries that no workflow attempts, and takes each of them once', async () => {
+test('the sweep takes only deliveries that no workflow is attempting, and takes each of them once', async () => {
   await withOrderService();
   const at = Date.now();
   const rows = {
@@ -270,7 +270,7 @@ test('the sweep takes only deliveries that no workflow attempts, and takes each 
   expect(again.filter(({ id }) => names.has(id))).toEqual([]);
 });
 
-test('events are kept for 30 days, and longer if the order service has not answered by then', async () => {
+test('events are deleted after 30 days, except events with a pending delivery', async () => {
   const delivered = await newPaid();
   const { payment: undelivered, delivery } = await newPending();
   const young = await newPaid();

@@ -160,7 +160,7 @@ describe('an assignment of positions', () => {
   });
 });
 
-describe('two processes that write events of one order, one of them with a clock that is ahead', () => {
+describe('two processes write events of one order, and the clock of one process is ahead', () => {
   const AHEAD_MS = 500;
 
   /**
@@ -194,7 +194,7 @@ describe('two processes that write events of one order, one of them with a clock
     expect(events.at(-1)?.data).toMatchObject({ order: { status: 'succeeded' } });
   });
 
-  test('an event that the other process writes later in a separate statement comes last', async () => {
+  test('an event that the process with the correct clock writes later in a separate statement has the last position', async () => {
     const { apart, payments, first, second } = await closedThen(async (other, at) =>
       (await writeEvent(other, at))(),
     );

@@ -19,7 +19,7 @@ const writeMany = (paymentId: string, versions: number, from: number, startedAt:
     ${startedAt}::timestamptz + n * interval '1 ms'
   FROM generate_series(${from}::int, ${from + versions - 1}::int) AS n`;
 
-test('events get their positions by time and then by payment, but events of one payment always by version', async () => {
+test('events get their positions by time and then by payment, but the events of one payment always keep the sequence of their versions', async () => {
   const payments = [await newPayment(), await newPayment()].toSorted();
   const [a = '', b = ''] = payments;
   const at = (seconds: number) => new Date(1_000_000 + seconds * 1000);
@@ -60,7 +60,7 @@ test('if the time of a settlement is earlier than the time of the payment’s en
   expect(events.map(({ type }) => type)).toEqual(['payment.closed', 'payment.succeeded']);
 });
 
-test('the events of one payment are in the sequence of their versions, even if more events lie between them than one run assigns', async () => {
+test('the events of one payment are in the sequence of their versions, even if many events of another payment lie between them in time', async () => {
   const [first, others] = [await newPayment(), await newPayment()];
   await writeMany(first, 1, 1, new Date(9_000_000));
   await writeMany(first, 1, 2, new Date(1_000_000));

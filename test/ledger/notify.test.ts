@@ -175,7 +175,7 @@ test('no transaction of the ledger sends a notification', async () => {
   }
 });
 
-test('a change notifies the requests for the order, for its payments and for the feed once each, in one statement', async () => {
+test('a change sends one notification each for the order, its payments and the feed, in one statement', async () => {
   const first = await attempt();
   const second = await attempt(first.orderId, 'qr', [first.id]);
   const other = await attempt();
@@ -223,7 +223,7 @@ test('creating, changing, cancelling and recovering an order notifies the reques
   expect(await heardOf(fill)).toEqual([keyOf(lost), orderKeyOf(lost.orderId)].toSorted());
 });
 
-test('a new attempt that completes a recovered order notifies the requests that wait for the order once', async () => {
+test('a new attempt that adds the missing content of a recovered order notifies the requests for the order once', async () => {
   const id = `order-${++orders}`;
   const { created } = await createOrder(db, merchantId, newOrder(id), now());
   expect(created).toBe(true);

@@ -125,7 +125,7 @@ const stateOf = ({ id }: Payment) =>
     include: { order: true, refunds: true, callbacks: true, events: { orderBy: { version: 'asc' } } },
   });
 
-test('a payment has both its next action and the paid answer of a callback, whichever is recorded first', async () => {
+test('a payment keeps both its next action and the paid answer of a callback, whichever nodrop records first', async () => {
   const [first, second] = [await newPayment(), await newPayment()];
   const both = {
     ...{ status: 'paying', nextAction: ACTION, channelAnswer: { ...PAID, by: 'callback' } },
@@ -157,7 +157,7 @@ test('a payment whose cancellation is requested before its creation is recorded 
   expect(await stateOf(second)).toMatchObject({ nextAction: null });
 });
 
-test('whether nodrop first records the end or the creation of a payment, the payment is closed and the order can be paid again', async () => {
+test('whether the end or the creation of a payment is recorded first, the payment is closed and the order can be paid again', async () => {
   const [first, second] = [await newPayment(), await newPayment()];
   const closed = { status: 'closed', order: { status: 'unpaid' }, events: [{ type: 'payment.closed' }] };
   expect(await inLine(first, created, ended)).toEqual([

@@ -102,7 +102,7 @@ test('a callback that reports paid does not replace a recorded answer that repor
   expect(await db.payment.findUnique({ where: { id } })).toMatchObject({ channelAnswer: back });
 });
 
-test('of two concurrent equal callbacks, the second counts as a repetition even if the first took no lock', async () => {
+test('if two equal callbacks arrive at the same time, the second is treated as a repetition, even if the first took no lock', async () => {
   const { payment } = await start(newOrder());
   const { id, channelAccountId } = payment;
   const callback = ofTrade({ notificationId: id, outTradeNo: id, answer: PAID });
@@ -152,7 +152,7 @@ test.each([
   ['commit', 'pay_commit', false],
   ['rollback', expect.not.stringMatching(/^pay_rollback$/), true],
 ] as const)(
-  'if another process inserts the same order with a payment at the same time and ends with a %s, one payment exists',
+  'if another transaction inserts the same order and a payment at the same time and ends with a %s, one payment exists',
   async (end, id, created) => {
     const order = newOrder();
     const made = await overlapping(

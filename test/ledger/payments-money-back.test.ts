@@ -65,7 +65,7 @@ describe('the channel refuses a refund that was requested while the money awaite
     expect(await row(first.id)).toMatchObject({ refundedAmount: 900n, attention: null });
   });
 
-  test('if a part was refunded at the channel, only the rest is refunded automatically', async () => {
+  test('if a part was refunded at the channel, only the remaining money is refunded automatically', async () => {
     const { first, refund } = await conflictWhileOpen();
     await recordRefundAnswer(db, refund.id, refused, now(), { ...short, refundedAmount: 200 });
     expect(await refundsOf(first.id)).toMatchObject([
@@ -75,7 +75,7 @@ describe('the channel refuses a refund that was requested while the money awaite
     ]);
   });
 
-  test('a refusal in a callback counts only after a query of the trade, because the query shows refunds made at the channel', async () => {
+  test('a refusal that a callback reports has no effect until nodrop has queried the trade', async () => {
     const { first, refund } = await conflictWhileOpen();
     const said = { outRefundNo: refund.id, answer: refused };
     const callback = ofTrade({
@@ -144,7 +144,7 @@ describe('the channel refuses a refund of all remaining money, because nodrop di
     expect(await db.refund.count({ where: { paymentId: id } })).toBe(4);
   });
 
-  test('if the channel later refuses another refund too, a refund of at most the requested amount becomes due', async () => {
+  test('if the channel later refuses another refund that was processing, a refund of at most the requested amount becomes due', async () => {
     const { open, all, rest } = await hidden();
     await recordRefundAnswer(db, open, REFUSED, now(), back(150));
     expect(await refundOf(all)).toMatchObject({ replacedBy: rest });
@@ -191,7 +191,7 @@ test('the paid answer of a callback is recorded on the payment, but does not rep
   expect(await row(gone.id)).toMatchObject({ receivedAmount: 1000n, refundedAmount: 1000n });
 });
 
-test('of two answers before the settlement, the answer that reports the larger refund counts, whichever comes first', async () => {
+test('of two answers before the settlement, nodrop uses the answer that reports the larger refund, whichever comes first', async () => {
   const back = { ...PAID, state: 'refunded' } as const;
   const part = (refundedAmount: number) => ({ ...PAID, refundedAmount });
   let stored = 0;
@@ -225,7 +225,7 @@ test('of two answers before the settlement, the answer that reports the larger r
   }
 });
 
-test('a callback with another amount than the payment counts only if it reports a larger refund of the recorded money', async () => {
+test('a callback with a different amount than the payment has an effect only if it reports a larger refund of the recorded money', async () => {
   const payment = await attempt();
   const { id, channelAccountId } = payment;
   await recordAnswer(db, id, { ...PAID, amount: 900 }, 'query', now());

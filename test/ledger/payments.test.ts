@@ -40,7 +40,7 @@ test('a payment that is settled twice, even concurrently, pays the order once, a
   });
 });
 
-test('if two attempts are settled at the same time, one pays the order and a refund of the other is due', async () => {
+test('if two attempts are settled at the same time, one attempt pays the order and a refund of the other attempt is due', async () => {
   const first = await attempt();
   const second = await attempt('simulator2', first.orderId);
   for (const { id } of [first, second]) await recordAnswer(db, id, PAID, 'query', now());
@@ -137,7 +137,7 @@ test('recorded money stays recorded after a later answer without money, and afte
   expect((await row(id)).status).toBe('succeeded');
 });
 
-test('a definite answer without money ends the payment and frees its order in the same transaction', async () => {
+test('a definite answer without money ends the payment, and its order can be paid again', async () => {
   const { id, orderId } = await attempt();
   await recordCreated(db, id, ACTION, now());
   await recordAnswer(db, id, { state: 'failed', reason: 'no funds' }, 'query', now());
@@ -145,7 +145,7 @@ test('a definite answer without money ends the payment and frees its order in th
   expect((await db.order.findFirst({ where: { id: orderId } }))?.status).toBe('unpaid');
 });
 
-test('a payment is not settled without an answer, after an unpaid answer, or after a callback with another amount', async () => {
+test('a payment is not settled without an answer, after an unpaid answer, or after a callback with a different amount', async () => {
   const payment = await attempt();
   const { id } = payment;
   await settlePayment(db, id, now());
@@ -178,7 +178,7 @@ test('a callback that reuses a notification id for another trade is a separate c
   expect(await db.callback.count({ where: { notificationId: 'reused' } })).toBe(2);
 });
 
-test('the payment does not change if a creation, refusal, unreadable answer, attention or cancellation comes too late', async () => {
+test('a creation, refusal, unreadable answer, attention or cancellation that comes too late does not change the payment', async () => {
   const { id } = await attempt();
   await recordCreated(db, id, ACTION, now());
   await recordRefusal(db, id, 'too late', now());
@@ -243,7 +243,7 @@ test('a paid order refuses a request for cancellation and does not record the re
   });
 });
 
-test('if the channel still reports processing a day after the expiry, an attention is raised until the channel decides', async () => {
+test('if the channel still reports processing a day after the expiry, an attention is raised and stays until the channel decides', async () => {
   const { id, expiresAt } = await attempt();
   await recordCreated(db, id, ACTION, now());
   const after = (ms: number) => new Date(expiresAt.getTime() + ms);

@@ -53,7 +53,7 @@ async function newPaying() {
   return { id, orderId, settle };
 }
 
-test('if a payment is settled while a payer’s request reads it, the request gets payment and order from one snapshot', async () => {
+test('if a payment is settled while a payer’s request reads it, the request gets the payment and the order from one snapshot', async () => {
   const { id, settle } = await newPaying();
   between = settle;
   const seen = await findPaymentOfPayer(db, id);

@@ -104,7 +104,7 @@ describe('recovering a payment whose row is lost', () => {
     expect(timeline).toMatchObject([{ kind: 'manual', detail: expect.stringContaining('Recovered') }]);
   });
 
-  test('recovering a payment a second time has no effect, even if the payment has ended meanwhile', async () => {
+  test('a second recovery of the payment has no effect, even if the payment has ended since the first recovery', async () => {
     const terms = lost();
     await Promise.all([recover(terms), recover(terms)]);
     await endPayment(db, terms.paymentId, 'cancelled', 'unpaid.', now());
@@ -122,7 +122,7 @@ describe('recovering a payment whose row is lost', () => {
     });
   });
 
-  test('recovery fails if the merchant or the account is missing, or if the order has another live attempt of the same kind', async () => {
+  test('recovery fails if the merchant or the account is missing, or if the order has another live attempt with the same channel and method', async () => {
     await expect(recover(lost({ merchantId: 'mer_gone' }))).rejects.toThrow('its merchant mer_gone is not');
     await expect(recover(lost({ channelAccountId: 'acc_gone' }))).rejects.toThrow('its account acc_gone at');
     await expect(recover(lost({ channelAccountId: accounts.simulator2 ?? '' }))).rejects.toThrow('is not in');
@@ -134,7 +134,7 @@ describe('recovering a payment whose row is lost', () => {
     expect((await recover(terms)).written).toBe(true);
   });
 
-  test('if another payment has adopted the trade meanwhile, recovery is refused and the message names that payment', async () => {
+  test('if another payment has adopted the trade in the meantime, the recovery is refused and the message names that payment', async () => {
     const adoption = { reference: 'shop-1', as: 'watched' } as const;
     const first = lost({ adoption });
     expect((await recover(first)).written).toBe(true);
@@ -259,7 +259,7 @@ describe('an order whose amount was changed', () => {
     },
   );
 
-  test('if the amount was changed after the newest attempt, the merchant changes it again and then completes the order', async () => {
+  test('if the amount was changed after the newest attempt, the merchant changes it again before a create request adds the lost content', async () => {
     const terms = lost();
     await recover(terms);
     await endPayment(db, terms.paymentId, 'cancelled', 'unpaid.', now());
@@ -296,7 +296,7 @@ describe('an order whose amount was changed', () => {
 });
 
 describe("the shop's next request", () => {
-  test('only the first create request completes the subject, metadata and expiry of a recovered order', async () => {
+  test('only the first create request restores the lost subject, metadata and expiry of a recovered order', async () => {
     const terms = lost();
     await recover(terms);
     const { created, order: filled } = await createOrder(db, merchantId, newOrder(terms.orderId), now());
@@ -322,7 +322,7 @@ describe("the shop's next request", () => {
     expect((await order(terms.orderId)).subject).toBe('');
   });
 
-  test('a payment request completes the recovered order even if the request is refused because the recovered payment is still live', async () => {
+  test('a payment request restores the lost content of the order even if the request is refused', async () => {
     const terms = lost();
     await recover(terms);
     const start = (given: NewPayment) =>

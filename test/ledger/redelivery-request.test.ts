@@ -52,7 +52,7 @@ describe('a redelivery request', () => {
     expect(notes).toBe(2);
   });
 
-  test('until a requested redelivery is answered, it is attempted once after each recovery of the order service', async () => {
+  test('after each recovery of the order service, a requested redelivery is attempted once, until it has been answered', async () => {
     const settled = { status: 'delivered', settledAt: at(-HOUR), nextAttemptAt: null };
     const [lost = '', told = ''] = [await newWaiting(settled), await newWaiting(settled)];
     expect(await ask('delivered')).toEqual({ count: 2, nextSince: null });

@@ -65,7 +65,7 @@ describe('the time of a redelivery', () => {
     expect(await isRedeliveryDue(db, merchantId, at(30))).toBe(true);
   });
 
-  test('after a failure, any valid answer makes a redelivery due, even a refusal or an acknowledgement that applied nothing', async () => {
+  test('after a failure, any valid answer makes a redelivery due, for example a refusal or an acknowledgement without effect', async () => {
     for (const [i, outcome] of (['conflict', 'gone', 'not_applied'] as const).entries()) {
       const seconds = i * HOUR;
       await called(await newWaiting(), 'unknown', seconds);
@@ -97,7 +97,7 @@ describe('the time of a redelivery', () => {
     expect(await idsOf(9, 10 * MINUTE + 1)).toHaveLength(1);
   });
 
-  test('if the order service fails and recovers again during a redelivery, another redelivery is due for the delivery without an answer', async () => {
+  test('if the order service fails and recovers again during a redelivery, a further redelivery is due for the delivery without an answer', async () => {
     const [first = '', second = ''] = [await newWaiting(), await newWaiting()];
     await answersAgain(0);
     expect(await idsOf(1, 1)).toEqual([first]);
@@ -137,7 +137,7 @@ describe('the time of a redelivery', () => {
     expect(await dueAt()).toBe(3 * HOUR);
   });
 
-  test('a failed attempt that began before another delivery was answered does not count as a failure', async () => {
+  test('a failed attempt that began before another delivery was answered does not mark the order service as failing', async () => {
     const [slow = '', other = ''] = [await newWaiting(), await newWaiting()];
     await answersAgain(0);
     await called(slow, 'unknown', 10, undefined, db, -5);
@@ -148,7 +148,7 @@ describe('the time of a redelivery', () => {
 });
 
 describe('the deliveries that a redelivery picks', () => {
-  test('a redelivery picks each pending delivery once, and first the deliveries that payments wait for', async () => {
+  test('a redelivery picks each pending delivery once, and begins with the deliveries that payments wait for', async () => {
     const later = await newWaiting({ nextAttemptAt: at(2 * DAY) });
     const sooner = await newWaiting({ nextAttemptAt: at(DAY) });
     const paid = await newWaiting({ nextAttemptAt: at(3 * DAY) }, 'payment.succeeded');

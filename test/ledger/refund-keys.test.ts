@@ -5,7 +5,7 @@ import { recordNotListed } from '../../src/ledger/refund-keys.ts';
 import { requestRefund } from '../../src/ledger/refunds.ts';
 import { attempt, db, now, PAID } from './payments-support.ts';
 
-test('if every key of a refund ended with a temporary refusal, the refund gets no further key and needs an operator', async () => {
+test('if the channel temporarily refused a refund under every key, the refund gets no further key and needs an operator', async () => {
   const { id } = await attempt();
   await recordAnswer(db, id, PAID, 'query', now());
   await settlePayment(db, id, now());

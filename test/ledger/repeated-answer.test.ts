@@ -178,7 +178,7 @@ describe('a query of the worker', () => {
   });
 });
 
-test('when a different answer arrives, the equal answers before it get one entry with their count, first time and last time', async () => {
+test('when a different answer arrives, the equal answers before it are recorded as one entry with their count, first time and last time', async () => {
   const { id } = await newPaying();
   expect(await poll(id, UNPAID, 1)).toBe('locked');
   for (let seconds = 2; seconds <= 9; seconds++) expect(await poll(id, UNPAID, seconds)).toBe('counted');

@@ -96,7 +96,7 @@ describe('the answer that settles a payment reports a refund without its amount'
     });
   });
 
-  test('if an operator dismisses the attention, the payment counts as refunded in full and the order can be paid again', async () => {
+  test('if an operator dismisses the attention, the payment is recorded as refunded in full and the order can be paid again', async () => {
     const payment = await settled(BACK);
     await resolve(payment, 'dismiss');
     expect(await row(payment.id)).toMatchObject({
@@ -127,7 +127,7 @@ describe('the answer that settles a payment reports a refund without its amount'
     expect(await row(payment.id)).toMatchObject({ orderUpdate: 'review' });
   });
 
-  test('if the payment is the second one of its order, it is not refunded automatically while the refunded amount is unknown', async () => {
+  test('the second payment of an order is not refunded automatically while the refunded amount is unknown', async () => {
     const [first, second] = await twoAttempts();
     await settle(first, PAID);
     expect(await settle(second, BACK)).toMatchObject({ orderUpdate: 'review', attention: 'amount_mismatch' });
@@ -201,7 +201,7 @@ describe('after the settlement, the channel reports a refund without its amount'
     expect(await row(payment.id)).toMatchObject({ attention: null });
   });
 
-  test('if another attention is raised, the report raises its own attention only after the other attention is dismissed', async () => {
+  test('if another attention is already raised, the report raises its own attention only after an operator dismisses the other attention', async () => {
     const payment = await settled(PAID);
     await db.payment.update({
       where: { id: payment.id },

@@ -40,7 +40,7 @@ test('the fingerprint of the first secret is recorded without revealing the secr
   );
 });
 
-test('if the secret is wrong, the message names the file of the data folder that has the right secret', async () => {
+test('if the secret is wrong, the message names the file that contains the right secret', async () => {
   await requireSecret(database.db, own(RIGHT, '/srv/one/secrets.json'));
   expect((await refusal(OTHER)).message).toContain(
     'the right one is in /srv/one/secrets.json. Set NODROP_HOME',

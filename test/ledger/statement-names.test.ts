@@ -4,7 +4,7 @@ import { useDatabase } from '../support/stack.ts';
 
 const { db } = useDatabase();
 
-test('a lookup by id is prepared once per connection, and a list is not prepared', async () => {
+test('the statement of a lookup by id is prepared once per connection, and the statement of a list is not prepared', async () => {
   const prepared = await db.$transaction(async (tx) => {
     for (const id of ['one', 'two']) await tx.payment.findUnique({ where: { id } });
     await tx.payment.findMany({ where: { id: { in: ['one', 'two', 'three'] } } });

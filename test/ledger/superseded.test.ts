@@ -305,7 +305,7 @@ test.each(['failed', 'cancelled', 'closed'] as const)(
   },
 );
 
-test('if a payment succeeds late, the delivered event of its end does not change', async () => {
+test('if a payment succeeds after its end was delivered, the delivered event does not change', async () => {
   const payment = await newPayment();
   await endPayment(db, payment.id, 'closed', 'a test', now());
   const [closed] = await eventsOf(payment);
@@ -360,7 +360,7 @@ describe('the decision about a payment supersedes its undelivered review event',
   });
 });
 
-test('if an operator accepts a payment of a gone order, a full refund supersedes the undelivered success and the payment stays applied', async () => {
+test('if an operator accepts a payment whose order is gone, a full refund supersedes the undelivered success and the payment stays applied', async () => {
   await db.merchant.update({ where: { id: merchantId }, data: { latePayment: 'review' } });
   const payment = await newPending();
   await recordAttempt(db, await deliveryOf(payment), answered('gone'), 0, now());

@@ -85,7 +85,7 @@ async function waiting(): Promise<number> {
 const rowOf = (id: string) => db.callback.findUniqueOrThrow({ where: { id } });
 
 describe('a callback that matches no payment', () => {
-  test('an unmatched callback is matched and delivered once its payment exists', async () => {
+  test('an unmatched callback is matched and forwarded once its payment exists', async () => {
     const paymentId = newPaymentId();
     const { id } = await store(paymentId);
     clock += MINUTE;
@@ -105,7 +105,7 @@ describe('a callback that matches no payment', () => {
     expect([await sweep.sweepUnmatched(), await sweep.sweepCallbacks()]).toEqual([0, 0]);
   });
 
-  test('if Temporal is unavailable when a callback is matched, a later sweep delivers the callback', async () => {
+  test('if Temporal is unavailable when a callback is matched, a later sweep forwards the callback', async () => {
     const paymentId = newPaymentId();
     await store(paymentId);
     await newPayment(paymentId);

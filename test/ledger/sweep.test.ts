@@ -149,7 +149,7 @@ describe('a new row in the sweep', () => {
     expect(taken.map(({ id }) => id)).toContain(ids.at(-1));
   });
 
-  test('an expired order is not delayed by thousands of orders that stay open because of undecided money', async () => {
+  test('an expired order is not delayed by thousands of orders that stay open because their money waits for a decision', async () => {
     const row = (id: string, more: object) => ({
       ...{ merchantId, id, amount: 10n, currency: 'CNY', subject: 'x', expiresAt: ago(MINUTE), ...more },
     });
@@ -197,7 +197,7 @@ test('the sweep takes only stuck payments, and takes each of them once', async (
   expect(await takeStuckPayments(db, ago(0))).toEqual([]);
 });
 
-test('after a loss of Temporal every unfinished payment is recovered, even an ended payment whose late queries are missing', async () => {
+test('after a loss of Temporal, every unfinished payment is recovered, even an ended payment whose late watch has not finished', async () => {
   const DAY = 24 * HOUR;
   const one = async (of: object) => (await newPayments(1, () => of))[0] ?? '';
   const ended = { status: 'closed', endedAt: ago(3 * DAY), expiresAt: ago(3 * DAY) };
@@ -225,7 +225,7 @@ test('after a loss of Temporal every unfinished payment is recovered, even an en
   expect(rows.map(({ id }) => id).sort()).toEqual(goesOn.sort());
 });
 
-test('the ledger and the workflow calculate the same time for the end of a payment’s late queries', async () => {
+test('the ledger and the workflow calculate the same end for the late watch of a payment', async () => {
   const DAY = 24 * HOUR;
   const random = <T>(arbitrary: fc.Arbitrary<T>) => fc.sample(arbitrary, { numRuns: 500, seed: 1 });
   const ms = (max: number) => fc.integer({ min: -max, max });
@@ -283,7 +283,7 @@ test('if a page contains only finished payments, recovery continues with the nex
   expect(await page('pay_Z')).toEqual([[], undefined]);
 });
 
-test('after a loss of Temporal the callbacks of the last 72 h are delivered again, except callbacks that would have no effect', async () => {
+test('after a loss of Temporal, the callbacks of the last 72 h are forwarded again, except callbacks that would have no effect', async () => {
   const [paid = ''] = await newPayments(1, settled);
   const [open = ''] = await newPayments(1, () => ({ status: 'closed', endedAt: ago(60 * HOUR) }));
   const money = { channelPaymentId: 't', amount: 10, currency: 'CNY', paidAt: ago(0).toISOString() };

@@ -76,7 +76,7 @@ test.each([
 );
 
 test.each([1, 2, 3, 5, 10, 19])(
-  'with %i merchants whose transactions hang, the next merchant is served',
+  'while the transactions of %i merchants hang, another merchant is served',
   async (merchants) => {
     const { db, start, counts, end } = setUp();
     for (let i = 0; i < merchants * 30; i++) start(`hangs-${i % merchants}`, `order-${i}`);

@@ -188,7 +188,7 @@ class Lane {
 }
 
 test.concurrent.each(LANES.map((plans) => ({ plans, seeds: plans.map(({ seed }) => seed).join(' and ') })))(
-  'whatever happens, both ledgers agree and every cent is accounted for: cases from seed $seeds',
+  "in every case, nodrop's ledger and the channel's ledger agree and every cent is accounted for: cases from seed $seeds",
   async ({ plans }) => {
     const lane = new Lane();
     try {

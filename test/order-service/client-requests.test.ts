@@ -90,7 +90,7 @@ describe('signatures of requests to the order service', () => {
     }
   });
 
-  test("are sent with nodrop's own headers, and without cookies or keys", async () => {
+  test('are sent in requests with a fixed list of headers, without cookies or keys', async () => {
     const { url, heard } = await answering(200, '');
     await tell(url);
     expect(Object.keys(heard[0]?.headers ?? {}).sort()).toEqual([
@@ -187,7 +187,7 @@ describe('private and link-local addresses', () => {
         { address: '127.0.0.1', family: 4 },
       ],
     ],
-  ])('a public name that resolves to %j is refused', async (addresses) => {
+  ])('a public host name that resolves to %j is refused', async (addresses) => {
     const { heard, port } = await answering(200, '');
     const client = new OrderServiceClient({ allowPrivate: false, ...leadingTo(...addresses) });
     expect(await told(`http://shop.example:${port}/`, client)).toMatchObject({ reason: REFUSED });
@@ -213,7 +213,7 @@ describe('private and link-local addresses', () => {
     expect(heard).toHaveLength(2);
   });
 
-  test('can be called if the deployment allows them', async () => {
+  test('private addresses can be called if the deployment allows them', async () => {
     const answer = JSON.stringify({ paidPaymentId: US });
     const { port, heard } = await answering(200, answer);
     for (const host of ['127.0.0.1', 'localhost', '2130706433', '[::ffff:127.0.0.1]']) {
@@ -251,7 +251,7 @@ describe('private and link-local addresses', () => {
     },
   );
 
-  test('are the only addresses that can be called with http if https is required', async () => {
+  test('if https is required, http can be used only for private addresses', async () => {
     const { port, heard } = await answering(200, '');
     const client = new OrderServiceClient({ allowPrivate: true, httpsOnly: true });
     expect(await told(`http://127.0.0.1:${port}/`, client)).toEqual({ kind: 'agreed', statusCode: 200 });
@@ -298,7 +298,7 @@ describe('URLs', () => {
   });
 });
 
-test('calls to order services run concurrently, at least 50 of them', async () => {
+test('at least 50 calls to order services can run at the same time', async () => {
   const held: ServerResponse[] = [];
   const { url } = await serve((response) => {
     held.push(response);

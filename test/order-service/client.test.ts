@@ -8,7 +8,7 @@ const OTHER = 'pay_01JD7Z7C8Q6W4Y9V5T3R1P0N2N';
 
 describe('definite answers', () => {
   test.each([200, 201, 202, 204, 299])(
-    'an answer %i counts as agreed, whatever its body is',
+    'an answer %i has the outcome "agreed", whatever its body is',
     async (status) => {
       const { url } = await answering(status, status === 204 ? undefined : '<html>');
       const answer = status === 204 ? {} : { answer: '<html>' };
@@ -74,7 +74,7 @@ describe('an order that the order service does not know', () => {
     'null',
     `{"code":"order_unknown","a":"${'x'.repeat(65_536)}"}`,
   ])(
-    'an answer 404 without the code order_unknown says nothing about the order, body number %#',
+    'an answer 404 without the code order_unknown has the outcome "unknown", body number %#',
     async (body) => {
       const { url } = await answering(404, body);
       expect(await told(url)).toMatchObject({
@@ -87,10 +87,13 @@ describe('an order that the order service does not know', () => {
 });
 
 describe('the stored start of an answer', () => {
-  test.each([200, 409, 410, 422, 500])('is kept on one line for an answer with status %i', async (status) => {
-    const { url } = await answering(status, 'first\r\n\tsecond\u0000 ');
-    expect(await told(url)).toMatchObject({ statusCode: status, answer: 'first second' });
-  });
+  test.each([200, 409, 410, 422, 500])(
+    'is stored as one line for an answer with status %i',
+    async (status) => {
+      const { url } = await answering(status, 'first\r\n\tsecond\u0000 ');
+      expect(await told(url)).toMatchObject({ statusCode: status, answer: 'first second' });
+    },
+  );
 
   test('has at most 512 characters, even if the whole body has not been read', async () => {
     const { url } = await answering(500, '\u{1f600}'.repeat(100_000));
@@ -124,7 +127,7 @@ describe('the stored start of an answer', () => {
       );
   });
 
-  test('is also kept for the answer to a read-back', async () => {
+  test('is kept for the answer to a read-back', async () => {
     const { url } = await answering(404, 'no such page');
     const target = targetOf(url, { statusUrl: url });
     expect(await near.read(target, 'o', US, new Date())).toMatchObject({ answer: 'no such page' });
@@ -166,7 +169,7 @@ describe('a read-back of an order', () => {
   });
 
   test.each([302, 404, 409, 410, 500])(
-    'an answer %i to the read-back says nothing about the order',
+    'an answer %i to the read-back has the outcome "unknown"',
     async (status) => {
       const { url } = await answering(status, JSON.stringify({ paidPaymentId: US }));
       expect(await read(`${url}/{orderId}`)).toMatchObject({
@@ -176,7 +179,7 @@ describe('a read-back of an order', () => {
     },
   );
 
-  test('uses the Retry-After header of a failed read-back, like that of an answer to an event', async () => {
+  test('has the wait that the Retry-After header of an answer 429 or 503 contains', async () => {
     for (const status of [429, 503]) {
       const { url } = await answering(status, '', { 'retry-after': '120' });
       expect(await read(`${url}/{orderId}`)).toMatchObject({ kind: 'unknown', retryAfterMs: 120_000 });

@@ -53,7 +53,7 @@ const find = (lookup: LookupFunction, name: string): Promise<unknown> =>
     lookup(name, { all: true }, (error, addresses) => resolve(error === null ? addresses : error.code));
   });
 
-test('a host name whose name server hangs fails temporarily, and does not delay the lookup of other names', async () => {
+test('a lookup whose name server hangs fails temporarily, and does not delay the lookup of other names', async () => {
   const server = await startNameServer({ 'shop.example': [93, 184, 216, 34] });
   const lookup = createLookup({ nameServers: [server.address], timeoutMs: 1_000 });
   let ended = 0;

@@ -39,7 +39,7 @@ class TaskQueue {
 const forEver = () => new Promise<void>(() => undefined);
 
 test.each([1, 9, 10, 11, 20, 66, 150, 199])(
-  "while the calls of %i merchants with 100 events each hang, the next merchant's events are delivered",
+  "while the calls of %i merchants with 100 events each hang, another merchant's events are delivered",
   async (merchants) => {
     const queue = new TaskQueue();
     for (let i = 0; i < merchants * 100; i++)

@@ -36,7 +36,7 @@ describe('the control side', () => {
     );
   });
 
-  test('the control side merges changed faults into their groups, and returns all faults', async () => {
+  test('a change of some faults keeps the other faults, and the answer contains all faults', async () => {
     const { setFaults } = await start();
     await setFaults({ callback: { dropRate: 0.5 }, down: true });
     expect((await setFaults({ callback: { delayMs: 10 } })).body).toEqual({
@@ -98,7 +98,7 @@ describe('the wallet page', () => {
     expect(response.headers.get('cache-control')).toBe('no-store');
   });
 
-  test('the form of the wallet page pays the trade, and then shows the page with a link to the shop', async () => {
+  test('sending the form of the wallet page pays the trade, and the page then has a link to the shop', async () => {
     const { adapter, url } = await start();
     const trade = newTrade();
     await adapter.createTrade(ACCOUNT, trade);

@@ -193,7 +193,7 @@ describe('faults of callbacks', () => {
     expect(await adapter.queryTrade(ACCOUNT, tradeNamed(no))).toMatchObject({ amount: 1050 });
   });
 
-  test('with outOfOrder, an outdated callback with a valid signature follows the success', async () => {
+  test('with outOfOrder, an outdated callback with a valid signature follows the callback of the success', async () => {
     const { shop, adapter, pay, no } = await scene({ outOfOrder: true });
     await pay(no);
     const callbacks = await shop.until(2);

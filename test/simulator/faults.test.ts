@@ -39,7 +39,7 @@ describe('faults', () => {
     expect(await ledger()).toMatchObject([{ createdCount: 2 }]);
   });
 
-  test('a held answer does not prevent the simulator from stopping', async () => {
+  test('the simulator can stop while it holds back an answer', async () => {
     const { adapter, ledger, setFaults, close } = await start();
     await setFaults({ create: { timeoutAfterAcceptRate: 1 } });
     const outcome = adapter.createTrade(ACCOUNT, newTrade()).catch((error: unknown) => error);
@@ -89,7 +89,7 @@ describe('faults', () => {
     expect(new Set(readable)).toEqual(new Set([true, false]));
   });
 
-  test('with query.lagMs, a query does not show the payment yet, but a close does', async () => {
+  test('with query.lagMs, a query still reports a paid trade as unpaid, but a close is answered "already paid"', async () => {
     const { adapter, no, pay, setFaults } = await created({ query: { lagMs: 3_600_000 } });
     await pay(no);
     expect(await adapter.queryTrade(ACCOUNT, tradeNamed(no))).toEqual({ state: 'unpaid' });

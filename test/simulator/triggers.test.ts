@@ -163,7 +163,7 @@ describe('the payer', () => {
     await eventually(() => actsOf(folder, outTradeNo).length === 0);
   });
 
-  test('with the trigger paid-after-close, a close is answered as done, and the money arrives after the close', async () => {
+  test('with the trigger paid-after-close, a close succeeds, and the money arrives after the close', async () => {
     const simulator = await start();
     const { outTradeNo } = await create(simulator, 'paid-after-close');
     expect(await simulator.adapter.closeTrade(ACCOUNT, tradeNamed(outTradeNo))).toEqual({ state: 'closed' });

@@ -52,7 +52,7 @@ test('saving a file of the API restarts the API, and saving a workflow restarts 
   await eventually(() => said('INFO', 'worker', 'worker ready') === 2);
 });
 
-test('npm run dev stops cleanly', async () => {
+test('npm run dev stops with the exit code 0', async () => {
   expect(await dev.stop()).toBe(0);
   expect(dev.output).toContain('Stopped.');
 });

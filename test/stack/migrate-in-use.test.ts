@@ -100,7 +100,7 @@ describe('an index created CONCURRENTLY', () => {
     expect(await validIndexes()).toEqual(['toy_n_idx valid']);
   });
 
-  test('is removed and created again if it did not get its locks', async () => {
+  test('is removed and created again if its creation did not get the locks', async () => {
     await toyTable();
     addMigration(INDEX, CREATE_INDEX);
     const writer = await connect();
@@ -174,7 +174,7 @@ describe('an index created CONCURRENTLY', () => {
     },
   );
 
-  test('counts as the result of its migration if it exists before the migration runs', async () => {
+  test('is not created again if it already exists, and its migration is recorded as applied', async () => {
     await toyTable('values (1)');
     await queryOnce(database.url, "alter table toy add column word text default 'a;b'");
     const create = `-- A comment.\nCREATE UNIQUE INDEX CONCURRENTLY "toy_n_idx" ON "toy"("n" DESC, lower(word)) WHERE word <> 'a;b';`;
@@ -190,7 +190,7 @@ describe('an index created CONCURRENTLY', () => {
     ['another kind', 'create unique index toy_n_idx on toy (n)'],
     ['another table', 'create table other as select 1 as n; create index toy_n_idx on other (n)'],
   ])(
-    'makes its migration fail if it already exists with %s, and the error says how to drop it',
+    'makes its migration fail if an index of the same name exists with %s, and the error says how to drop that index',
     async (_what, create) => {
       await toyTable('values (1)');
       addMigration(INDEX, CREATE_INDEX);
@@ -204,7 +204,7 @@ describe('an index created CONCURRENTLY', () => {
     },
   );
 
-  test('is dropped CONCURRENTLY with the same lock timeouts, and if this fails, the error reports the state of the index', async () => {
+  test('is dropped CONCURRENTLY with the same lock timeouts, and the error of a failed drop reports the state of the index', async () => {
     await toyTable('values (1)');
     await queryOnce(database.url, 'create index toy_n_idx on toy (n)');
     addMigration(INDEX, 'DROP INDEX CONCURRENTLY IF EXISTS "toy_n_idx";');

@@ -186,7 +186,7 @@ test("if a migration's process is killed and its script continues, the next star
   expect(await queryOnce(database.url, 'select * from next')).toEqual([{ id: 1 }]);
 });
 
-test('a migration cannot change the records of other migrations, and two migrations may have the same script', async () => {
+test('recording a migration as applied does not change the records of other migrations, and two migrations may have the same script', async () => {
   await applyMigrations(database.url);
   const script = "update _prisma_migrations set finished_at = null where migration_name like '%_ledger'";
   addMigration('99990101000000_next', script);

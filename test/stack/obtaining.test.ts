@@ -82,7 +82,7 @@ test('whileTicking clears its timer when its work ends or throws an error', asyn
   expect(vi.getTimerCount()).toBe(0);
 });
 
-test('a command that cannot be started counts as failed, and leaves no timer', async () => {
+test('a command that cannot be started is reported as failed, and leaves no timer', async () => {
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
   expect(await runVisibly('Trying', 'a\0b', [])).toMatchObject({ ok: false });
   expect(vi.getTimerCount()).toBe(0);

@@ -144,7 +144,7 @@ test('after a payment in the wallet, the shop shows its order as paid', async ()
   );
 });
 
-describe('npm start with a port that is in use', () => {
+describe('npm start when a port is in use', () => {
   test.each([
     ['PORT', 'the API'],
     ['NODROP_SHOP_PORT', 'the shop'],

@@ -28,7 +28,7 @@ test('`eventually` gives up when nothing has changed for some time, and the mess
   );
 });
 
-test('`eventually` makes the same number of checks before it gives up, even if each check is slow', async () => {
+test('`eventually` makes enough checks before it gives up, even if each check is slow', async () => {
   let looks = 0;
   const slow = eventually(async () => {
     looks += 1;

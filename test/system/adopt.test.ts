@@ -53,7 +53,7 @@ test('a trade that is adopted while it is unpaid pays its order later, even if i
   await eventually(async () => (await system.orderStatus(order.id)) === 'succeeded');
 });
 
-test('adopt --file can be run as a dry run, then for real, and then again with the same file', async () => {
+test('adopt --file accepts the same file for a dry run, then for a real run, and then for a repeated run', async () => {
   const [open, paid, other, closed] = [await trade(), await trade(), await trade(1), await trade()];
   await system.simulator.pay(paid);
   await system.simulator.pay(closed, 'declined');

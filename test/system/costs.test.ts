@@ -73,7 +73,7 @@ test('if a query of an unpaid payment gets an unchanged answer, the query costs 
     expectWithin(costs, UNPAID_POLL);
 });
 
-test('the costs count every statement of nodrop once, and count no statement of other programs', async () => {
+test('the measured costs contain every statement of nodrop once, and no statement of other programs', async () => {
   const connect = async (name: string) => {
     const connection = new Connection({
       connectionString: system.config.databaseUrl,

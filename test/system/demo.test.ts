@@ -86,24 +86,27 @@ test.skipIf(!hasLibraries)(
   },
 );
 
-test.skipIf(!hasLibraries)('if a double ends unexpectedly, the demo ends with one sentence', async () => {
-  const env = await newEnvironment();
-  try {
-    const demo = startDemo(env, '--channels', 'alipay', '--payers', '60');
-    await eventually(() => demo.output().includes('All up after'));
-    const double = doubleOf(demo.pid);
-    if (double === undefined) throw new Error(`there is no double:\n${demo.output()}`);
-    process.kill(double, 'SIGKILL');
-    const { code, output } = await demo.ended();
-    expect(code).toBe(1);
-    expect(output).toMatch(
-      /\nThe double of alipay has ended unexpectedly: see \S+alipay\.log\.\n(?: .*\n)*$/,
-    );
-    for (const name of PORTS) expect(await listens(Number(env[name])), name).toBe(false);
-  } finally {
-    rmSync(env.NODROP_HOME, { recursive: true, force: true });
-  }
-});
+test.skipIf(!hasLibraries)(
+  'if a double ends unexpectedly, the demo prints one sentence and ends',
+  async () => {
+    const env = await newEnvironment();
+    try {
+      const demo = startDemo(env, '--channels', 'alipay', '--payers', '60');
+      await eventually(() => demo.output().includes('All up after'));
+      const double = doubleOf(demo.pid);
+      if (double === undefined) throw new Error(`there is no double:\n${demo.output()}`);
+      process.kill(double, 'SIGKILL');
+      const { code, output } = await demo.ended();
+      expect(code).toBe(1);
+      expect(output).toMatch(
+        /\nThe double of alipay has ended unexpectedly: see \S+alipay\.log\.\n(?: .*\n)*$/,
+      );
+      for (const name of PORTS) expect(await listens(Number(env[name])), name).toBe(false);
+    } finally {
+      rmSync(env.NODROP_HOME, { recursive: true, force: true });
+    }
+  },
+);
 
 test('if a program that the doubles need is missing, the demo says so in one sentence and starts nothing', async () => {
   const home = temporaryHome();

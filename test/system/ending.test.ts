@@ -130,7 +130,7 @@ describe('cancelling an order', () => {
     expect((await cancel(`/v1/orders/${body.orderId}`)).status).toBe(200);
   });
 
-  test('if the channel cannot answer, the request is answered 202, the order accepts no new payment, and it is cancelled as soon as the channel answers', async () => {
+  test('if the channel cannot answer, the request is answered 202, and the order accepts no new payment and is cancelled as soon as the channel answers', async () => {
     const { body } = await system.payable();
     await eventually(async () => (await get(`/v1/payments/${body.id}`)).status === 'paying');
     await system.simulator.setFaults({ down: true });
@@ -390,7 +390,7 @@ describe('a late success', () => {
   });
 });
 
-test('an expired order is closed with its last payment, or by the sweep if it has no payment', async () => {
+test('an expired order is closed when its last payment ends, or by the sweep if it has no payment', async () => {
   await eventually(async () => (await system.orderStatus('brief')) === 'closed');
   await system.temporal.schedule.getHandle(SWEEP_SCHEDULE_ID).trigger();
   await eventually(async () => (await system.orderStatus('brief-bare')) === 'closed');

@@ -126,7 +126,7 @@ describe('one failure at a time', () => {
     await eventually(async () => (await system.orderStatus(body.orderId)) === 'succeeded');
   });
 
-  test('if the callback arrives while all servers behind the API are down, a retry or a query still detects the money', async () => {
+  test('if the callback arrives while PostgreSQL, Temporal and the worker are down, a retry or a query still detects the money', async () => {
     const { body } = await eventually(async () => {
       const answer = await system.pay();
       return answer.status === 201 && answer;

@@ -73,7 +73,7 @@ test.each([
   '𠮷'.repeat(64),
   '"'.repeat(64),
 ])(
-  'an order with the id %j is paid, delivered, read back and refunded, and can be found by its id',
+  'an order with the id %j can be paid, delivered, read back and refunded, and can be found by its id',
   async (id) => {
     const order = { id, amount: Number.MAX_SAFE_INTEGER, currency: 'CNY' };
     const { body } = await eventually(async () => {

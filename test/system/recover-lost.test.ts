@@ -174,7 +174,7 @@ test('a lost refund that the channel has made is recorded as an external refund'
   ]);
 });
 
-test("if a refund is lost together with its payment, and the payment's workflow has ended, the payment is restored too", async () => {
+test("if a refund and its payment are lost and the payment's workflow has ended, the payment is restored and the refund is recorded", async () => {
   const { body } = await system.payable();
   await system.simulator.pay(body.id);
   await eventually(async () => (await system.orderStatus(body.orderId)) === 'succeeded');

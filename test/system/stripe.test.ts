@@ -88,7 +88,7 @@ const orderPaid = ({ body }: Answer) =>
   eventually(async () => (await system.orderStatus(body.orderId)) === 'succeeded');
 const row = (id: string) => system.db.payment.findUniqueOrThrow({ where: { id } });
 
-test('if only the API key is set, one command adds the account, a payment is possible, and nodrop queries Stripe when the payer returns', async () => {
+test('with only an API key, one command adds the Stripe account, a payment is possible, and nodrop queries Stripe when the payer returns', async () => {
   const none = await api('POST', '/v1/payments', newPayment());
   expect(none.status).toBe(422);
   const added = await nodrop(`secret_key=${KEY}\n`, 'channels', 'add', 'stripe', '--file', '-');

@@ -220,7 +220,7 @@ test('if one of two workers is killed with -9 while payers pay, the other worker
   expect(last?.workflowTaskCompletedEventAttributes?.identity).toMatch(new RegExp(`^${survivor}@`));
 });
 
-test('if a process dies, its lease ends within a minute, and the other process can then complete the same request with one payment', async () => {
+test('if a process dies, its lease ends within a minute, and the same request to the other process then returns the only payment', async () => {
   const { body, key } = left;
   const answer = await eventually(async () => {
     const given = await send(second, body, key);

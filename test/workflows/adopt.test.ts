@@ -83,7 +83,7 @@ test('a trade that is already paid when nodrop adopts it pays its order immediat
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
 });
 
-test('a refund of an adopted trade names the trade by its own number', async () => {
+test("a refund of an adopted trade names the trade by the trade's own number", async () => {
   const reference = await trade();
   await h.simulator.pay(reference);
   const payment = await adopt(reference);

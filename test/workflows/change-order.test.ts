@@ -8,7 +8,7 @@ import { useHarness } from './harness.ts';
 
 const h = useHarness();
 
-test('after the order’s subject changes, a new next action is still requested with the original subject of the attempt', async () => {
+test("after the order’s subject changes, nodrop still requests a next action with the attempt's original subject", async () => {
   const payment = await h.newPayment({ expiresInMs: 3_600_000 });
   await h.start(payment);
   const { id, merchantId, orderId } = payment;

@@ -204,7 +204,7 @@ test('if the channel does not renew an expired next action, the trade is closed 
   expect(await h.orderStatus(payment)).toBe('unpaid');
 });
 
-test('an unknown trade counts as closed at its expiry, and the late watch finds the money if the payer pays later', async () => {
+test('if the channel does not know a trade at its expiry, nodrop closes the payment, and the late watch finds money that is paid later', async () => {
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   const trade = channel.of(payment.id);

@@ -47,7 +47,7 @@ test('money that arrives just before the expiry pays the order', async () => {
   });
 });
 
-test('if the channel answers a close with "already paid", the payment counts as paid', async () => {
+test('if the channel answers a close with "already paid", the payment succeeds and pays its order', async () => {
   const payment = await h.newPayment({ expiresInMs: 60_000 });
   const run = await h.start(payment);
   await h.pass(55);
@@ -87,7 +87,7 @@ test('if the channel answers a close with "paid" but queries do not report the m
   });
 });
 
-test('a trade that the channel does not know at the expiry counts as closed', async () => {
+test('if the channel does not know a trade at its expiry, the payment is closed', async () => {
   await h.simulator.setFaults({ create: { errorRate: 1 } });
   const payment = await h.newPayment({ expiresInMs: 300_000 });
   await h.workflows.wake(payment, NET_MS);

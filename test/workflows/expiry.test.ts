@@ -24,7 +24,7 @@ const IN_TIME_MS = CREATE_ATTEMPT_MS - 2_000;
 describe.each([
   ['the time-skipping server', timeSkippingEnvironment],
   ['a real server', () => realEnvironment()],
-])('a payment that expires while its trade is being created, with %s of Temporal', (_, environment) => {
+])('a payment expires while its trade is being created (with %s of Temporal)', (_, environment) => {
   let creates = 0;
   let onCreate: (() => Promise<void>) | undefined;
   let onLate: (() => void) | undefined;
@@ -151,7 +151,7 @@ describe.each([
     expect((await historyOf(payment)).givenUp).toBeLessThanOrEqual(1);
   });
 
-  test('after a message arrives during a request to create the trade, the next request gets a timeout that fits the time left', async () => {
+  test('if a message arrives during a request to create the trade, the next request gets a shorter timeout', async () => {
     onCreate = refuse;
     const payment = await ended(async () => {
       const begun = await begin();

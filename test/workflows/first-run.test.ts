@@ -99,16 +99,19 @@ test('if a cancellation is recorded in the ledger but not signalled, the payment
 test.each([
   ['paid', { state: 'paid', channelPaymentId: 'trx', amount: 1990, currency: 'CNY' }, 'succeeded'],
   ['in process', { state: 'processing' }, 'created'],
-] as const)('if the ledger already has the payment as %s, no trade is created', async (_, answer, status) => {
-  const payment = await h.newPayment();
-  const at = new Date(await h.now());
-  const said = answer.state === 'paid' ? { ...answer, paidAt: at.toISOString() } : answer;
-  await recordAnswer(h.db, payment.id, said, 'query', at);
-  await h.workflows.start(payment, true, NET_MS);
-  const run = h.env.client.workflow.getHandle(paymentWorkflowId(payment.id));
-  await (status === 'created' ? eventually(() => waits(run)) : h.until(payment.id, status));
-  expect(timesCreated(payment)).toBe(0);
-});
+] as const)(
+  'if the ledger already has the answer that the payment is %s, no trade is created',
+  async (_, answer, status) => {
+    const payment = await h.newPayment();
+    const at = new Date(await h.now());
+    const said = answer.state === 'paid' ? { ...answer, paidAt: at.toISOString() } : answer;
+    await recordAnswer(h.db, payment.id, said, 'query', at);
+    await h.workflows.start(payment, true, NET_MS);
+    const run = h.env.client.workflow.getHandle(paymentWorkflowId(payment.id));
+    await (status === 'created' ? eventually(() => waits(run)) : h.until(payment.id, status));
+    expect(timesCreated(payment)).toBe(0);
+  },
+);
 
 test('a workflow whose row is missing shows row_lost, and continues when the row exists again', async () => {
   const payment = await h.newPayment();

@@ -233,7 +233,7 @@ test('Mollie: a refund made in Mollie’s dashboard is recorded as external', as
   expect(await refundsOf(payment)).toEqual([[500n, 'external', 'succeeded']]);
 });
 
-test('Mollie: a chargeback raises an attention, and its money counts as refunded until the chargeback is reversed', async () => {
+test('Mollie: a chargeback raises an attention, and its amount stays in the refunded amount until the chargeback is reversed', async () => {
   const payment = await newPaid();
   await tell('chargeback', { payment: (await atMollie(payment)).payment.id });
   await callBack();

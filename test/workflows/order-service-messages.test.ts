@@ -10,7 +10,7 @@ import { deliveriesOf, h, receive, resolve, shop } from './order-service-support
  * the time-skipping server then stops skipping time. These tests do not need skipped time.
  */
 
-test('when an operator requests a retry or a redelivery, a waiting event is delivered immediately', async () => {
+test('if an operator requests a retry or a redelivery, nodrop immediately delivers an event that waits for its next attempt', async () => {
   let open = false;
   shop.react = () => (open ? undefined : { status: 503, headers: { 'retry-after': '86400' } });
   const payment = await receive();

@@ -34,7 +34,7 @@ const sweep = async () =>
 const atChannel = async ({ id }: Payment) =>
   (await h.simulator.ledger()).find(({ outTradeNo }: { outTradeNo: string }) => outTradeNo === id);
 
-test("an answer 409 that names the payment of the event counts as the order service's agreement", async () => {
+test('if the order service answers 409 and names the payment of the event, the payment is applied', async () => {
   shop.react = ({ paymentId }) => ({ status: 409, body: { paidPaymentId: paymentId } });
   const payment = await receive();
   await done(payment);
@@ -89,7 +89,7 @@ test.each([
   },
 );
 
-test('after the order service answers 410, the order counts as gone, and the money is refunded like late money', async () => {
+test('if the order service answers 410, the order is gone, and the money is refunded like late money', async () => {
   shop.react = ({ type }) => (type === 'payment.succeeded' ? { status: 410 } : undefined);
   const payment = await receive();
   await done(payment);
@@ -132,7 +132,7 @@ test.each(['accept', 'refund'] as const)(
   },
 );
 
-test('if the order service keeps failing, an operator can accept the payment instead of the order service', async () => {
+test('while the order service keeps failing, an operator can accept the payment in its place', async () => {
   shop.react = () => ({ status: 500 });
   const payment = await receive();
   await eventually(() => shop.about(payment.id).length > 1);

@@ -73,7 +73,7 @@ test.each<[string, Reaction]>([
   },
 );
 
-test("a slow answer within the timeout counts as the order service's agreement", async () => {
+test('a slow answer of the order service is accepted if it arrives within the timeout', async () => {
   shop.react = () => ({ delayMs: 500, apply: true });
   const payment = await receive();
   await done(payment);
@@ -107,7 +107,7 @@ test('if the order service acknowledges an event without applying it, the read-b
   expect(shop.order(payment.orderId).timesPaid).toBe(1);
 });
 
-test("an acknowledgement counts as the order service's agreement only after the read-back has succeeded", async () => {
+test('after an acknowledgement, the payment is applied only when the read-back has succeeded', async () => {
   await set({ orderStatusUrl: shop.statusUrl });
   let readable = false;
   shop.reactToRead = () => (readable ? undefined : { status: 500 });

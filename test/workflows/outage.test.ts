@@ -131,7 +131,7 @@ test('after an outage, the first answer starts the redelivery of all waiting eve
   expect(await batches()).toEqual([1, 2, 4, 2]);
 });
 
-test('a refused event does not stop the redelivery of the other events, and does not count as a failure of the order service', async () => {
+test('a refused event does not stop the redelivery of the other events, and does not mark the order service as failing', async () => {
   const payments = await longWaiting(5);
   const refused = payments.slice(0, 2).map(({ id }) => id);
   shop.react = ({ paymentId }) => (refused.includes(paymentId) ? { status: 422 } : undefined);

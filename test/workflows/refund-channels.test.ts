@@ -136,7 +136,7 @@ test('while a refund is processing, its id at the channel is stored and sent wit
   expect(book.calls).toEqual([`query ${refund.id} -`, `refund ${refund.id} 1 -`, `query ${refund.id} chr_1`]);
 });
 
-test("if a refund needs a person, an attention contains the channel's reason, and queries continue until the refund succeeds", async () => {
+test('if the channel reports that a refund needs a person, an attention contains the reason, and queries continue until the refund succeeds', async () => {
   const payment = await h.newPaid();
   book.says = { state: 'needs_person', reason: 'The card is blocked: refund by bank transfer.' };
   const refund = await h.refund(payment, 700);
@@ -299,7 +299,7 @@ describe('a channel that lists the refunds of a trade', () => {
     });
   });
 
-  test('if the channel reports a refunded sum and later a list of the same refunds, the money counts only once', async () => {
+  test('if the channel reports a refunded sum and later a list of the same refunds, the money is counted only once', async () => {
     const payment = await h.newPaid();
     const { refunds: _, ...sum } = paidAnswer(payment, []);
     const now = new Date(await h.now());

@@ -183,7 +183,7 @@ describe('a succeeded refund whose money the bank returns to the merchant', () =
     expect(await h.refundRow(refund.id)).toMatchObject({ status: 'reversed' });
   });
 
-  test('if no callback reports the reversal, the check after 7 days finds it once', async () => {
+  test('if no callback reports the reversal, the check 7 days after the settlement finds it once', async () => {
     const { payment, refund } = await reversed();
     const due = async () => {
       const taken = await takeStuckRefunds(h.db, new Date(await h.now()));

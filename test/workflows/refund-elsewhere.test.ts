@@ -65,7 +65,7 @@ test('if a processing refund whose row was lost is recorded as external, a repea
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 400n, attention: null });
 });
 
-test('if the channel refunds more than nodrop requested and the excess was recorded as external, the money counts only once', async () => {
+test('if the channel refunds more than nodrop requested and the excess was recorded as external, the money is counted only once', async () => {
   const payment = await h.newPaid();
   const { merchantId, id: paymentId } = payment;
   const id = requestedRefundId({ merchantId, paymentId, idempotencyKey: 'other-2', amount: 400 });
@@ -131,7 +131,7 @@ describe('a refund of all remaining money after a refund was made at the channel
   });
 });
 
-test('a refund that was requested before a loss of the database and takes effect between the first two queries counts only once', async () => {
+test('if a refund from before a loss of the database takes effect between the first two queries, its amount is counted only once', async () => {
   const payment = await h.newPaid();
   const { merchantId, id: paymentId } = payment;
   const key = { merchantId, paymentId, idempotencyKey: 'between-1', amount: 400 };
@@ -144,7 +144,7 @@ test('a refund that was requested before a loss of the database and takes effect
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 400n });
 });
 
-test('a query records each refund that was made at the channel only once, and an attention is raised', async () => {
+test('each refund that was made at the channel is recorded once by a query, and an attention is raised', async () => {
   const payment = await h.newPaid();
   await h.refundElsewhere(payment, 300);
   for (let i = 0; i < 2; i++) await h.ask(payment);
@@ -162,7 +162,7 @@ test('a query records each refund that was made at the channel only once, and an
   expect(await h.orderStatus(payment)).toBe('refunded');
 });
 
-test('a refund at the channel is recorded from a callback, and reduces the refund that is due if the first answer reports it', async () => {
+test('a refund that a callback reports is recorded, and a refund that the paid answer reports reduces the automatic refund', async () => {
   const payment = await h.newPaid();
   const trx = { channelPaymentId: 'trx', refundedAmount: 400 };
   // If an answer reports a wrong total amount of the trade, nodrop does not trust the refunds in this answer.
@@ -240,7 +240,7 @@ describe('refunds at the channel that nodrop does not know after a loss of its d
     expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 900n });
   });
 
-  test('if a refund that was recorded as external turns out to be nodrop’s, it counts only once', async () => {
+  test('if a refund that was recorded as external turns out to be nodrop’s, its money is counted only once', async () => {
     const payment = await h.newPaid();
     const lost = await h.refund(payment, 400, 'lost-4');
     await done(lost.id);

@@ -166,7 +166,7 @@ describe('the channel refuses to refund all remaining money, because a part was 
     expect(await h.refundRow(refund.id)).toMatchObject({ replacedBy: null });
   });
 
-  test('if the refused refund was requested, a refund of the remaining amount replaces it, and the idempotency key stays with the refused refund', async () => {
+  test('if the merchant requested the refused refund, a refund of the remaining amount replaces it, and a repeated request returns the refused refund', async () => {
     const payment = await h.newPaid();
     hooks.beforeRefund = [() => h.refundElsewhere(payment, 300), () => h.refundElsewhere(payment, 200)];
     const request = { amount: undefined, note: undefined, idempotencyKey: 'rest-1' };
@@ -207,7 +207,7 @@ describe('the channel refuses to refund all remaining money, because a part was 
   });
 
   test.each(['requested', 'owed'])(
-    'a refused refund (%s) of a recovered order is also replaced, because the decision to refund all money was already made',
+    'a refused refund (%s) of a recovered order is replaced, because the decision to refund all money was already made',
     async (kind) => {
       const payment = await h.newPaid();
       const { merchantId, orderId: id } = payment;
@@ -261,7 +261,7 @@ describe('the channel refuses to refund all remaining money, because a part was 
   });
 });
 
-test('if a refund of a fixed amount is refused after a refund at the channel, only the refund at the channel counts', async () => {
+test('if a refund of a fixed amount is refused after a refund at the channel, the refunded amount contains only the refund at the channel', async () => {
   const payment = await h.newPaid();
   await h.refundElsewhere(payment, 1000);
   const refund = await h.refund(payment, 1990);

@@ -113,7 +113,7 @@ test('a hint starts a phase of frequent queries, after which the original schedu
   expectAsked(h, payment, [10, ...tight, 90, 120, 150, 180, 210]);
 });
 
-test('if a query soon after a hint finds the money, the payment counts as detected by the hint', async () => {
+test('if a query soon after a hint finds the money, the payment is recorded as detected by the hint', async () => {
   const payment = await h.newPayment();
   const run = await h.start(payment);
   await h.simulator.pay(payment.id);
