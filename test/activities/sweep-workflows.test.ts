@@ -120,7 +120,7 @@ describe('workflows that are stuck', () => {
       attention: 'workflow_stuck',
       attentionDetail: expect.stringContaining(`payment/${id}`),
     });
-    // From this point on, the sweep checks the delivery's own workflow.
+    // From now on, the sweep signals the workflow of the delivery instead of the workflow of the payment.
     later();
     await sweep.sweepDeliveries();
     expect([woken, told]).toEqual([[id], [delivery, delivery]]);

@@ -180,7 +180,7 @@ describe('npm run nodrop', () => {
       );
       const came = shop.received.map(({ type, isSigned, body }) => [type, isSigned, JSON.parse(body).test]);
       expect(came.sort()).toEqual(EVENT_TYPES.map((type) => [type, true, true]).sort());
-      // nodrop does not store test events. When it sends one, it does not read an order back.
+      // nodrop does not store test events, and reads no order back for them.
       const db = createLedgerClient(databaseUrl);
       expect([await db.event.count(), await db.delivery.count(), shop.reads]).toEqual([0, 0, []]);
       await db.$disconnect();

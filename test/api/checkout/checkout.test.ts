@@ -128,8 +128,8 @@ describe('the cashier page', () => {
   test('tells a returning payer that nodrop is asking the bank, and offers the payment again', async () => {
     const made = await pay(api, key, { returnUrl: RETURN_URL });
     const { text, link, refresh, screen } = await page(made.id, made.clientToken, '&returned=1');
-    // The payer may act on this screen. Nothing in the HTML is folded, because a refresh of the page would fold it
-    // again.
+    // Without JavaScript, the page is refreshed every 15 s. Nothing in the HTML is folded, because each refresh would
+    // fold it again.
     expect([screen, refresh]).toEqual(['asking', '15']);
     expect(text).toContain('We are still asking the bank');
     expect(text).toMatch(/<noscript>[\s\S]*If you have not paid, you can pay here:[\s\S]*<\/noscript>/);

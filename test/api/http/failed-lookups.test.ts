@@ -17,8 +17,8 @@ beforeEach(() => void vi.useFakeTimers({ now: START, toFake: ['setTimeout', 'Dat
 afterEach(() => void vi.useRealTimers());
 
 /**
- * Makes lookups of names in a fake database that has the names `existing`. Records the lookups of single names, and the
- * combined lookups of all waiting names.
+ * Creates a fake database that has the names `existing`. Records each lookup of a single name, and each combined lookup
+ * of all waiting names.
  */
 function setUp(...existing: string[]) {
   const exists = new Set(existing);
@@ -193,7 +193,7 @@ test('however often a name that does not exist is sent, it is looked up and coun
   const { resultOf, exhaust, single, combined } = setUp();
   for (const _ of numbers(3 * MISSES_A_MINUTE)) expect(await resultOf('key/revoked')).toBeNull();
   expect(single).toEqual(['key/revoked']);
-  // The lookup of `key/revoked` counted as one failed lookup of the address.
+  // All requests with `key/revoked` together counted as one failed lookup of the address.
   for (const n of numbers(MISSES_A_MINUTE - 1)) expect(await resultOf(`key/${n}`)).toBeNull();
   expect(await resultOf('key/one-more')).toBe('too_many_requests');
   for (const _ of numbers(100)) expect(await resultOf('key/one-more')).toBeNull();

@@ -17,7 +17,7 @@ interface Made {
   readonly clientToken: string;
 }
 
-/** The channel answers "unpaid", so a request to cancel the attempt ends it. */
+/** The channel answers "unpaid", and then the attempt ends as cancelled. */
 const closes = async ({ id }: { id: string }) => {
   await recordAnswer(api.db, id, { state: 'unpaid' }, 'query', new Date());
   setImmediate(() => void endPayment(api.db, id, 'cancelled', 'a new attempt', new Date()));

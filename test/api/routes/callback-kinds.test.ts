@@ -23,8 +23,8 @@ import {
   timeline,
 } from './callback-kinds-support.ts';
 
-// Tests over HTTP what a callback can report besides a trade. nodrop stores each callback once, however often it
-// arrives and at whichever URL. Only then does nodrop acknowledge the callback, in the channel's format.
+// Tests over HTTP what a callback can report besides a trade. nodrop stores each callback once, however often and at
+// whichever URL it arrives. nodrop acknowledges the callback after storing it, in the channel's format.
 
 describe('an internal error', () => {
   const reference = `tr_${randomUUID()}`;
@@ -37,7 +37,7 @@ describe('an internal error', () => {
 
   test.each([
     new Error('a bug'),
-    // The error that a library throws if a request of the library itself fails.
+    // A library throws an error like this if the library's own request is refused.
     Object.assign(new Error('refused'), { status: 401 }),
     new ChannelError('unreachable', 'its keys cannot be read'),
   ])(

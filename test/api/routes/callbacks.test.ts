@@ -6,8 +6,8 @@ import { settlePayment } from '../../../src/ledger/payments.ts';
 import { runningTime } from '../../support/progress.ts';
 import { newKey, pay, setUp, simulatorCallback, startTestApi } from '../support.ts';
 
-// Tests that nodrop acknowledges a callback only after storing it. A forged callback is refused and makes one query
-// due.
+// Tests that nodrop acknowledges a callback only after storing it. A forged callback is refused, and causes one query
+// of the channel.
 
 const { api, key } = await setUp();
 beforeEach(() => {

@@ -18,8 +18,8 @@ import {
   watch,
 } from './payment-stream-support.ts';
 
-// GET /v1/payments/{id}/events sends the state and every change to every reader, even if connections or processes fail
-// meanwhile.
+// Tests that GET /v1/payments/{id}/events sends the state and every change to every reader, even if connections or
+// processes fail meanwhile.
 
 test('a stream of a payment sends the present state first, then the final state, and ends', async () => {
   const made = await pay(api, key);

@@ -4,11 +4,11 @@ import { newPaymentId } from '../../../src/domain/ids.ts';
 import { endPayment, recordAnswer } from '../../../src/ledger/payments.ts';
 import { newOrderId, StandInWorkflows, settle, setUp, startTestApi, type TestApi } from '../support.ts';
 
-// Tests repeated requests for a live attempt (same order, channel, method). For the same on a real channel, see
-// test/system/ending.test.ts.
+// Tests repeated requests for a live attempt (same order, channel, method). test/system/ending.test.ts tests such
+// requests with the whole system.
 
 const { database, api, key } = await setUp();
-/** Two more processes, whose clock is set by `clock`. */
+/** The time of two more instances of the API, which act as two more processes. */
 let clock = new Date();
 const late = await startTestApi(database.url, { now: () => clock });
 const late2 = await startTestApi(database.url, { now: () => clock });
@@ -246,7 +246,7 @@ describe('a repeated request with other fields', () => {
       });
     expect(await row(made.id)).toEqual(before);
     expect(await written()).toBe(entries);
-    // An empty value of a field counts as different from an absent field.
+    // An empty field is not the same as an absent field: the empty value replaces the stored value.
     for (let i = 0; i < 2; i++)
       expect((await post({ ...bare, metadata: {} })).json).toMatchObject({
         metadata: {},
