@@ -19,7 +19,10 @@ import {
   THEIRS,
 } from './support.ts';
 
-/** Tests notifications as the double sends them, and forged notifications. */
+/**
+ * Tests which notifications the adapter accepts and which it refuses, and what it reports about an accepted
+ * notification.
+ */
 
 describe('a published notification', () => {
   /**

@@ -7,7 +7,7 @@ import type {
 } from '../../../src/domain/channel.ts';
 import type { Answer, Sent } from './http.ts';
 
-/** What a channel provides so that the contract suite can test it. */
+/** The types that a channel implements so that the contract suite can test its adapter. */
 
 /** An account at the channel, and the adapter that uses it. */
 export interface Party {
@@ -15,7 +15,7 @@ export interface Party {
   readonly account: ChannelAccount;
 }
 
-/** What the suite gives to a channel that it starts. */
+/** The addresses that a channel gets from the suite when the suite starts it. */
 export interface Place {
   /** Starts a proxy in front of the channel. @returns the address that the adapter must call */
   proxyTo(channelUrl: string): Promise<string>;
@@ -100,7 +100,7 @@ export const CALLS = [
 ] as const;
 export type Call = (typeof CALLS)[number];
 
-/** The format of the channel's messages. With it, the suite invents messages in the channel's name. */
+/** The format of the channel's messages. The suite uses it to create messages in the channel's name. */
 export interface Protocol {
   /** Returns a refusal with this code in the format of the channel. */
   refusal(status: number, code: string): Answer;

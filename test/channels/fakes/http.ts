@@ -71,7 +71,10 @@ async function exchange(send: typeof fetch, url: string, init: RequestInit, sign
   }
 }
 
-/** A header with a date, or one that cannot be read, gives no delay. */
+/**
+ * Returns the delay of a Retry-After header in seconds. Returns no delay for a header with a date or an unreadable
+ * value.
+ */
 function delayOf(response: Response): { retryAfterMs?: number } {
   const text = response.headers.get('retry-after') ?? '';
   return /^\d{1,6}$/.test(text) ? { retryAfterMs: Number(text) * 1_000 } : {};

@@ -385,7 +385,7 @@ export async function startKeyed(
   });
   const tell = async (account: string, content: object) => {
     const body = JSON.stringify(content);
-    // The callback is signed only once. So all its attempts within a day send the same request.
+    // The callback is signed only once. So each delivery attempt within a day sends the same request.
     await notify(place.callbacksTo, { headers: sign(secretOf(account), body), body }, isAcknowledged);
   };
   books.listener = async ({ about, trade }) =>
