@@ -12,7 +12,7 @@ import { loadStackConfig, makeEmbeddedSecrets } from '../src/stack/embedded-secr
 import { tsxLoader } from '../src/tsx.ts';
 import { temporaryHome } from './support/stack.ts';
 
-// A wrong setting gives one sentence that names the setting.
+// Tests how settings are loaded. A wrong setting gives one sentence that names the setting.
 
 const homes: string[] = [];
 const newHome = () => {

@@ -4,8 +4,8 @@ import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 
 /**
- * NOTICE names every production package whose licence requires this: packages with a notice under the Apache License
- * 2.0, and packages under CC BY.
+ * Tests that NOTICE names every production package whose licence requires this: packages with a notice under the Apache
+ * License 2.0, and packages under CC BY.
  */
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -18,7 +18,10 @@ interface Locked {
   readonly license?: string;
 }
 const { packages } = JSON.parse(read('package-lock.json')) as { packages: Record<string, Locked> };
-/** The packages of this machine. The image has no TypeScript compiler (deploy/prune-modules.mjs). */
+/**
+ * The production packages that are installed on this machine, without the TypeScript compiler. The image does not have
+ * this compiler (deploy/prune-modules.mjs).
+ */
 const inProduction = Object.entries(packages).filter(
   ([path, { dev, devOptional }]) =>
     path !== '' && !dev && !devOptional && !path.includes('/@typescript/') && existsSync(join(root, path)),

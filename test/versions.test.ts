@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { NODES } from '../scripts/nodes.ts';
 
-/** The supported versions of Node agree everywhere: package.json, README, tests and image. */
+/** Tests that package.json, README, the tests and the image agree on the supported versions of Node. */
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const read = (name: string) => readFileSync(join(root, name), 'utf8');

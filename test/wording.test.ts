@@ -45,7 +45,7 @@ const GONE: readonly (readonly [phrase: RegExp, instead: string])[] = [
   [/\bMade from\b/, 'Generated from'],
 ];
 
-/** These name what not to write. */
+/** These files contain the forbidden phrases in order to list them, so they are not checked. */
 const LISTS = ['docs/contributing/wording.md', 'test/wording.test.ts'];
 
 const ROOTS = ['src', 'test', 'bench', 'scripts', 'docs', 'examples', 'clients/js'];

@@ -12,8 +12,8 @@ import { emptyDatabase, queryOnce, temporaryHome } from '../support/stack.ts';
 import { callbackBy, newSecret, setUp } from './channels-support.ts';
 
 /**
- * A payment uses the channel account that the request names. If the request names none, it uses the merchant's
- * default.
+ * Tests that a payment uses the channel account that the request names. If the request names none, the payment uses the
+ * merchant's default.
  */
 
 test('the migration to named accounts makes an older account its merchant’s default, and the next start gives it credentials', async () => {

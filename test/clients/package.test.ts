@@ -157,7 +157,7 @@ describe('types', () => {
 
   test('let the code snippets of all documentation pages compile', async () => {
     expect(snippets.length).toBeGreaterThanOrEqual(6);
-    // The other packages that shops install together with the client.
+    // Shops install this package together with the client.
     symlinkSync(join(root, 'node_modules/standardwebhooks'), join(folder, 'node_modules/standardwebhooks'));
     const files = Object.fromEntries(snippets.map(({ name, code }) => [name, code]));
     expect(await complaints(files)).toBe('');

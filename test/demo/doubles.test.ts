@@ -1,5 +1,4 @@
-// Tests what the demo does with doubles: it checks their books, proxies their callbacks, and parses its
-// options.
+// Tests how the demo checks the books of doubles, how it proxies their callbacks, and how it parses its options.
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Command } from 'commander';

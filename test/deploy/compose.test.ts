@@ -5,7 +5,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, expect, test } from 'vitest';
 
-/** scripts/check-compose.mjs accepts the repository's files, and reports each kind of mistake that it checks. */
+/**
+ * Tests that scripts/check-compose.mjs accepts the repository's files, and reports each kind of mistake that it checks.
+ */
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const script = join(root, 'scripts', 'check-compose.mjs');
