@@ -21,7 +21,10 @@ import {
 } from './reference-support.ts';
 import { runActivities } from './support.ts';
 
-/** Tests how a channel that uses its own ids refuses a create, and which parameters nodrop sends to it. */
+/**
+ * Tests what nodrop does when a channel that uses its own ids refuses a create. Also tests which parameters nodrop
+ * sends with a create.
+ */
 
 describe('a refusal to create the trade', () => {
   test('fails the payment if every earlier request had a known outcome', async () => {
@@ -38,7 +41,7 @@ describe('a refusal to create the trade', () => {
     const slow = {
       ...adapter,
       createTrade: async (...given: Parameters<typeof adapter.createTrade>) => {
-        // The channel creates the trade, as if an earlier attempt had arrived. It then refuses this attempt.
+        // The channel creates the trade, as in an earlier attempt. Then it refuses this attempt.
         await adapter.createTrade(...given);
         clock.now += CREATE_ATTEMPT_MS;
         throw REFUSED;

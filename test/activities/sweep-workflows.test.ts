@@ -86,7 +86,7 @@ describe('workflows that are stuck', () => {
     ...{ status: 'succeeded', channelPaymentId: 't', settledBy: 'query', receivedAmount: 10n },
     receivedCurrency: 'CNY',
   };
-  /** A paid payment with an overdue delivery. */
+  /** Creates a paid payment with an overdue delivery. */
   async function newOverdue(type: string, orderUpdate: string): Promise<{ id: string; delivery: string }> {
     const orderUpdatedAt = orderUpdate === 'pending' ? null : ago(0);
     const times = { settledAt: ago(MINUTE), paidAt: ago(MINUTE), orderUpdatedAt };

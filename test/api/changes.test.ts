@@ -5,11 +5,11 @@ import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 // Tests that the waiting requests of one process do not all read the database at the same time. The requests share one
 // listening connection.
 
-/** While the connection is lost, the longest time between two reads of a waiting request, in ms. */
+/** The longest time between two reads of a waiting request while the connection is lost, in ms. */
 const LOOKS_WITHIN_MS = 3_000;
 /**
- * While the connection listens, a waiting request reads again between READS_AGAIN_AFTER_MS and READS_AGAIN_WITHIN_MS,
- * in ms.
+ * While the connection listens, a waiting request makes its next read at the latest READS_AGAIN_WITHIN_MS and at the
+ * earliest READS_AGAIN_AFTER_MS after its previous read.
  */
 const READS_AGAIN_WITHIN_MS = 15_000;
 const READS_AGAIN_AFTER_MS = 8_000;

@@ -31,7 +31,7 @@ async function startLossyProxy(databaseUrl: string) {
     let rest = Buffer.alloc(0);
     onward.on('data', (data) => {
       rest = Buffer.concat([rest, data]);
-      // A message of PostgreSQL consists of a letter, a length and the content. The length covers itself and the
+      // A message of PostgreSQL consists of a letter, a length and the content. The length counts its own bytes and the
       // content.
       while (rest.length >= 5 && rest.length > rest.readUInt32BE(1)) {
         const end = 1 + rest.readUInt32BE(1);

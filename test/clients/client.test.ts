@@ -125,7 +125,7 @@ describe('waitForResult', () => {
     await eventually(() => updates.length === 1);
     way.mode = 'away';
     way.cut();
-    // For about 20 s, the client requests a stream and a poll in turn, at growing intervals.
+    // For about 20 s, the client alternately requests a stream and a poll, at growing intervals.
     const before = way.requests.length;
     await eventually(() => way.requests.length >= before + 14);
     expect(connections).toEqual(['live', 'away']);

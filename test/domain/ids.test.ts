@@ -68,8 +68,8 @@ test('the id of a replacement refund is always the same for its refund, and diff
 });
 
 test('each number that a refund has at the channel leads back to the refund, is unique, and is valid at every channel', () => {
-  // If the hash of an id has only digits, the id is the easiest to confuse with a refund number, which ends in the
-  // number of an attempt.
+  // An id whose hash has only digits is the easiest to confuse with a refund number, because a refund number can end in
+  // the number of an attempt.
   for (const id of [automaticRefundId('pay_01KAKD7Z7C8Q6W4Y9V5T3R1P0N', 2), `re_${'2'.repeat(28)}`, 're_2']) {
     expect(refundNumber(id, 1)).toBe(id);
     expect(refundNumber(id, 2)).toBe(`${id}_2`);

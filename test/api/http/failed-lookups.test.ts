@@ -217,7 +217,7 @@ test('an account or payment that does not exist is not remembered as missing, be
     expect(await resultOf(name)).toBe(name);
   }
   await exhaust('b');
-  // The refusal of these names blocks no caller: see `lookUp`.
+  // This refusal does not affect valid callers: see `lookUp`.
   expect(await resultOf('account/simulator/2', 'b')).toBe('too_many_requests');
   expect(await resultOf('payment/pay_2', 'b')).toBe('too_many_requests');
   expect(combined).toEqual([]);

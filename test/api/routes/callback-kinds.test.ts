@@ -86,7 +86,7 @@ describe('a notice', () => {
     ]);
     expect(answers.map(({ status }) => status)).toEqual([202, 202, 202]);
     expect(noticed()).toHaveLength(1);
-    // Two sweeps run at the same time. Only one of them takes the payment.
+    // Two sweeps run at the same time. Only one of them gets the payment.
     const at = new Date(Date.now() + 20_000);
     const taken = await Promise.all([takeNoticed(api.db, at), takeNoticed(second.db, at)]);
     expect(taken.flat().filter((payment) => payment.id === id)).toHaveLength(1);
@@ -273,7 +273,7 @@ describe('a dispute', () => {
     await give(id, reference);
     expect(await matchCallbacks(api.db, new Date())).toBe(1);
     api.workflows.down = false;
-    // The repeated callback raises the attention, as the sweep does for a stored callback.
+    // The repeated callback raises the attention. For a stored callback, the sweep would raise it.
     await send(callback);
     expect(await row(id)).toMatchObject({ attention: 'disputed' });
   });

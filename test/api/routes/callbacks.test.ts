@@ -81,7 +81,7 @@ test('a callback that is repeated with other content is delivered with the new c
     { state: 'unpaid' },
     { state: 'paid', amount: 1051 },
   ]);
-  // Each signal contains the id of the stored callback, because nodrop records an external refund from that row.
+  // Each signal contains the id of the stored callback, because nodrop reads that row to record an external refund.
   expect(new Set(delivered.map((notice) => (notice as { callbackId: string }).callbackId)).size).toBe(3);
 });
 

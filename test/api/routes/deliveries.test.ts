@@ -109,7 +109,7 @@ describe("a merchant's deliveries", () => {
 
   /**
    * Creates one delivery of the same payment for each of these statuses.
-   * @returns their ids, newest first
+   * @returns the ids of the deliveries, newest first
    */
   async function deliver(statuses: readonly string[], asKey = key): Promise<string[]> {
     const payment = await pay(api, asKey);

@@ -393,7 +393,7 @@ test('a reader that leaves before its stream opens holds no slot when the stream
   expect(await gone).toBe('AbortError');
   await closed;
   openGate();
-  // The stream itself makes the second read.
+  // The first read opens the stream. The stream itself makes the second read.
   await eventually(() => reads === 2);
   await eventually(async () => api.changes.waiting === 0 && (await readersOf(slow)) === 0);
 });

@@ -149,7 +149,10 @@ export interface CallbackProtocol {
   readonly signed?: {
     /** Signs a callback for nodrop's account with this body and this time. */
     sign(rawBody: Buffer, at: Date): CallbackRequest | Promise<CallbackRequest>;
-    /** The largest allowed time difference in both directions, in ms. Null if a callback has no time. */
+    /**
+     * The largest allowed difference between the time of a callback and the present time, in both directions, in ms.
+     * Null if a callback has no time.
+     */
     readonly toleranceMs: number | null;
   };
   /** True if the channel accepts this answer as an acknowledgement of a callback. */

@@ -72,8 +72,8 @@ async function exchange(send: typeof fetch, url: string, init: RequestInit, sign
 }
 
 /**
- * Returns the delay of a Retry-After header in seconds. Returns no delay for a header with a date or an unreadable
- * value.
+ * Returns the delay that a Retry-After header states in seconds. A header with a date, or one that cannot be read, sets
+ * no delay.
  */
 function delayOf(response: Response): { retryAfterMs?: number } {
   const text = response.headers.get('retry-after') ?? '';

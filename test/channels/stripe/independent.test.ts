@@ -196,7 +196,7 @@ describe.skipIf(stripeMock === undefined)('stripe-mock', () => {
   test('stripe-mock accepts the requests for close, list and check', async () => {
     for (const method of ['checkout', 'payment_intent']) {
       const outcome = await adapter.closeTrade(ACCOUNT, known(method)).catch((error) => error);
-      // The sample shows an open session, although the request was to close it. Then the adapter reports `garbage`.
+      // The sample shows an open session, although the request was to close it. So the adapter may report `garbage`.
       expect(outcome.kind ?? outcome.state).toMatch(/garbage|closed/);
     }
     await expect(
