@@ -36,7 +36,7 @@ describe('docs/contributing', () => {
   test.each(pages)('every file that %s names exists', (page) => {
     const paths = named(`${FOLDER}/${page}`, PATH);
     expect(paths.length).toBeGreaterThan(2);
-    // src/generated is created by the first command in a clone.
+    // The first command in a clone creates src/generated.
     expect(paths.filter((path) => path !== 'src/generated' && !existsSync(join(root, path)))).toEqual([]);
   });
 

@@ -56,8 +56,8 @@ test('no production package has a licence with further requirements', () => {
 });
 
 /**
- * Reads the licence of a package for which the lock file has none. Such a package states its licence in an old form of
- * package.json or only in its LICENSE file.
+ * Reads the licence of a package whose licence is not in the lock file. Such a package states its licence in an old
+ * form of package.json or only in its LICENSE file.
  */
 function readLicense(path: string): string | undefined {
   const { license, licenses } = JSON.parse(read(path, 'package.json'));

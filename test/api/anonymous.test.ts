@@ -250,7 +250,7 @@ describe('an address beyond its limit', () => {
     expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 200, 200]);
     expect(new Set((await Promise.all(flood)).map(({ status }) => status))).toEqual(new Set([429]));
     combinedLookups();
-    // Each request reads its caller and its payments. Prisma combines some of these reads.
+    // For each request, nodrop reads the API key and the payments. Prisma combines some of these reads.
     expect(statements(since).length).toBeLessThanOrEqual(2 * others.length);
   });
 });

@@ -190,7 +190,8 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     const first = await openCashier(made, DESKTOP);
     const second = await openCashier(made, DESKTOP);
     await Promise.all([shows(first.page, 'pay'), shows(second.page, 'pay')]);
-    // The channel does not answer about the first attempt. So the first attempt stays open beside the second.
+    // The channel does not answer the query of the first attempt. So the first attempt stays open, together with the
+    // second.
     await system.simulator.setFaults({ query: { errorRate: 1 }, close: { errorRate: 1 } });
     await second.page.getByRole('button', { name: 'Second simulated wallet' }).click();
     await second.page.getByText('With Second simulated wallet.').waitFor();

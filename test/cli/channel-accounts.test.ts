@@ -155,7 +155,7 @@ describe('the field `account` of POST /v1/payments', () => {
       (await it.channels(['channels', 'enable', 'simulator', '--account', 'eu', '--default'])).code,
     ).toBe(0);
     expect((await it.pay({ order: it.order() })).json.account).toBe('eu');
-    // If a merchant has no enabled account at a channel, the channel does not exist for this merchant.
+    // If a merchant has no enabled account at a channel, the API treats the channel as unknown to this merchant.
     await it.db.channelAccount.updateMany({
       data: { disabledAt: new Date() },
       where: { channel: 'simulator' },

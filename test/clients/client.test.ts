@@ -148,8 +148,8 @@ describe('waitForResult', () => {
 
   describe('after an attempt that ended without money, while another attempt is undecided', () => {
     /**
-     * Creates two live attempts at one order. Both are live because the channel did not answer about the first attempt
-     * when the second was started.
+     * Creates two live attempts at one order. The first attempt stays live, because the channel does not answer the
+     * query that nodrop makes before it creates the second attempt.
      */
     async function two() {
       const first = await pay(api, key);

@@ -60,7 +60,7 @@ describe('the callback proxy', () => {
 
   /**
    * Starts a proxy in front of a simulated API.
-   * @returns among others the callbacks that reached this API
+   * @returns the proxy, a function that sends it a callback, and the callbacks that reached the API
    */
   async function build(status = 200) {
     const came: (Callback & { readonly path: string })[] = [];

@@ -12,8 +12,8 @@ import { afterEach, expect, test } from 'vitest';
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const script = join(root, 'scripts', 'check-compose.mjs');
 /**
- * The script must not install anything during this test. `npm test` has already installed docker-compose and
- * said so.
+ * The script must not install anything during this test. `npm test` has already installed docker-compose and reported
+ * this.
  */
 const env = { ...process.env, NODROP_INSTALL: 'no' };
 const folders: string[] = [];

@@ -58,7 +58,10 @@ describe('the cashier page', () => {
   });
 
   const RETURN_URL = 'https://shop.example/thanks?a=1&b=2';
-  /** The page's HTML, and parts of it. */
+  /**
+   * Opens the cashier page.
+   * @returns the HTML of the page, and parts of the HTML
+   */
   const page = async (id: string, token: string, query = '') => {
     const { text } = await open(`${id}?token=${token}${query}`);
     expect(text).not.toContain(token);
@@ -84,8 +87,8 @@ describe('the cashier page', () => {
     expect(text).toMatch(/<details id="qr" open><summary>[^<]*<\/summary><div id="qr-code"><svg /);
     expect(text).toMatch(/<noscript>[\s\S]*<p>30 minutes left to pay\.<\/p>/);
     expect(link('Reload now')).toContain('href=""');
-    // This link is in the HTML only for browsers without JavaScript. In other browsers the script shows the link when
-    // the payer has nothing else to do.
+    // Browsers without JavaScript always show this link. In other browsers, the script shows the link when the payer
+    // has nothing else to do.
     expect(text).toMatch(/<noscript>(?:(?!<\/noscript>)[\s\S])*href="https:\/\/shop\.example\/thanks/);
     expect(link('Back to the shop')).toBeDefined();
   });

@@ -258,7 +258,7 @@ test('amounts have the format int64 in the OpenAPI document', () => {
 });
 
 test('a request field that has a default is optional in the OpenAPI document, which does not state the default', () => {
-  // Code generators turn an optional field with a default into a required field.
+  // If a field had a default, code generators would make the field required.
   let properties = 0;
   for (const { path, method, body } of endpoints) {
     if (typeof body !== 'object') continue;

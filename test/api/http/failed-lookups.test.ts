@@ -96,7 +96,7 @@ test('beyond the limit of failed lookups, the names from all addresses are looke
   const { resultOf, exhaust, single, combined } = setUp('key/good', 'token/pay_1/good');
   for (const address of ['a', 'b']) await exhaust(address);
   single.length = 0;
-  // The answer for the first name comes without a wait.
+  // The first combined lookup starts immediately, so the first name is answered without a wait.
   expect(await resultOf('key/0')).toBe('too_many_requests');
   const found: unknown[] = [];
   for (let wave = 1; wave <= 5; wave += 1) {

@@ -51,8 +51,8 @@ async function two(): Promise<{ a: Made; b: Made }> {
 }
 
 /**
- * Creates two live attempts. The first attempt is still live, because the channel did not answer about it when the
- * second attempt was created.
+ * Creates two live attempts. The first attempt stays live, because the channel does not answer the query that nodrop
+ * makes before it creates the second attempt.
  */
 async function twoLive(): Promise<{ a: Made; b: Made }> {
   const a = await pay(api, key);

@@ -134,7 +134,7 @@ describe("a callback that names only the channel's id of the payer's payment", (
     expect((await row(id)).attention).toBeNull();
     expect((await send(callback)).status).toBe(202);
     expect((await row(id)).attention).toBe('disputed');
-    // If callbacks about two payments have the same notification id, they count as two callbacks.
+    // Callbacks about two payments are stored separately, even if they have the same notification id.
     await send({ ...callback, about: { channelPaymentId: `pi_${randomUUID()}` } } as VerifiedCallback);
     const { notificationId } = callback;
     expect(await api.db.callback.count({ where: { notificationId, channelAccountId: accountId } })).toBe(2);

@@ -158,7 +158,7 @@ describe('a repeated request when the present attempt has less than 30 s left', 
       'true',
     ]);
     expect([asked(), await attemptsOf(made.orderId)]).toEqual([[], 1]);
-    // A request with another Idempotency-Key is another request.
+    // With another Idempotency-Key, the same request creates a new attempt.
     const other = await post(body, late, { 'idempotency-key': `l-${body.order.id}` });
     expect([other.status, other.json.id === made.id]).toEqual([201, false]);
   });
@@ -328,7 +328,7 @@ describe('a repeated request with other fields', () => {
 describe('a channel switch', () => {
   const to = (of: Made, channel: string, through = api, as = of.clientToken) =>
     through.call(`/v1/payments/${of.id}/switch`, { key: as, body: { channel } });
-  /** Creates two live attempts at one order. Both are live because the channel did not answer about the first one. */
+  /** Creates two live attempts at one order. The first stays live, because a query of its channel gets no answer. */
   async function twoLive(first: Body, second: Body) {
     const { body, made } = await attempt(first);
     api.workflows.onAskChannel = async () => false;

@@ -14,7 +14,7 @@ import { acknowledgement, type Bench, type ContractCase, damaged, type Outcome, 
 
 /** Headers that every request has and no signature covers. */
 const OF_HTTP = new Set(['host', 'connection', 'content-length', 'date', 'accept', 'user-agent']);
-/** In a body longer than this, the suite changes only some bytes of every region. */
+/** If a body has more bytes than this, the suite does not change each byte, but only some bytes of every region. */
 const BYTES_CHANGED = 400;
 
 export const callbackCases: readonly ContractCase[] = [

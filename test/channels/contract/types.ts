@@ -41,7 +41,7 @@ export interface Contract {
 
 /** The actual state at the channel. It is read without using the adapter. */
 export interface Books {
-  /** The number of trades at the channel that have this number of the merchant. */
+  /** How many trades at the channel have this trade number, which the merchant chose. */
   readonly trades: number;
   /** The amount that the payer must pay, in whole units of the currency: `10.50`. */
   readonly asked: string;
@@ -55,7 +55,7 @@ export interface Books {
  */
 export interface ContractChannel {
   books(trade: Trade): Promise<Books>;
-  /** @returns false if the channel does not let the payer pay, or no longer does */
+  /** @returns false if the channel never lets the payer pay, or no longer lets the payer pay */
   pay(trade: Trade): Promise<boolean>;
   /** Opens the payment page as the payer does. Only for a channel that creates the trade at that moment. */
   open?(trade: Trade): Promise<void>;

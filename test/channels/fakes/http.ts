@@ -96,7 +96,7 @@ export function signature(secret: string, rawBody: Buffer, at: Date): string {
 }
 
 /**
- * Checks the signature of a body with each of the secrets. Also checks the age of the signature in both directions.
+ * Checks the signature of a body with each of the secrets. The time of the signature must be close to the present time.
  * @throws CallbackError `unverified`
  */
 export function prove({ headers, rawBody }: CallbackRequest, name: string, secrets: readonly string[]): void {

@@ -28,7 +28,7 @@ import {
 
 /**
  * A fake channel that can only be queried by its own ids. It forgets idempotency keys after a day. After that day,
- * nodrop must search the listing for a trade if it has only its own number of the trade.
+ * nodrop must search the channel's listing for a trade whose id nodrop does not know.
  */
 
 const DAY_MS = 86_400_000;

@@ -186,7 +186,7 @@ describe.skipIf(stripeMock === undefined)('stripe-mock', () => {
     ];
     for (const call of calls) {
       const error = await errorOf(call());
-      // The adapter reports `garbage`, because the server accepts the request and answers with a sample.
+      // The server accepts the request and answers with a sample, which the adapter reports as `garbage`.
       expect(error).toMatchObject({ kind: 'garbage' });
       expect(error.message).toMatch(/^stripe answered (with|200) /);
     }

@@ -13,8 +13,8 @@ import {
 import { actionOf, errorOf, newTrade, refundOf } from './support.ts';
 
 /**
- * Tests orders and refunds at a double that verifies every request and signs every answer. The double shares no
- * implementation with the adapter.
+ * Tests orders and refunds at a double that verifies every request and signs every answer. The double shares no code
+ * with the adapter.
  */
 
 describe.skipIf(folder === undefined)('orders', () => {
