@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 
-/** .ci/run, with a stand-in for npm that records its arguments and environment. */
+/** Tests .ci/run with a stand-in for npm that records its arguments and environment. */
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 /** Environment variables that name the folders in which programs keep their caches and settings. */

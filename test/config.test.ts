@@ -12,7 +12,7 @@ import { loadStackConfig, makeEmbeddedSecrets } from '../src/stack/embedded-secr
 import { tsxLoader } from '../src/tsx.ts';
 import { temporaryHome } from './support/stack.ts';
 
-// A wrong setting gives one sentence that names the setting.
+// Tests how settings are loaded. A wrong setting gives one sentence that names the setting.
 
 const homes: string[] = [];
 const newHome = () => {
@@ -251,7 +251,7 @@ describe('the embedded stack’s secrets', () => {
     const missing = join(folder, 'missing');
     expect(() => load({ NODROP_HOME: folder })).toThrow(nothingYet(folder));
     expect(() => load({ NODROP_HOME: missing })).toThrow(nothingYet(missing));
-    // Settings with only one of the secrets are not enough. Without the other secrets, a channel would silently be off.
+    // A setting with one secret is not enough, because a channel without its secret would silently be off.
     expect(() => load({ NODROP_HOME: folder, NODROP_SECRET: 's'.repeat(32) })).toThrow(nothingYet(folder));
     load({ ...OWN, NODROP_HOME: folder });
     expect(readdirSync(folder)).toEqual([]);

@@ -15,7 +15,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 
-/** What contributors read and use is correct. */
+/** Tests the pages for contributors, the rules for test files, and the files that configure development tools. */
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const read = (name: string) => readFileSync(join(root, name), 'utf8');
@@ -30,13 +30,13 @@ describe('docs/contributing', () => {
     expect(named(`${FOLDER}/README.md`, /\]\(([\w-]+\.md)\)/g).sort()).toEqual(pages.sort());
   });
 
-  /** Paths from the root. A text with a space or a placeholder is not a path. */
+  /** Matches paths from the root. A text with a space or a placeholder is not a path. */
   const PATH = /`((?:src|test|docs|prisma|scripts|clients|deploy|bench|examples)\/[\w./-]+)`/g;
 
   test.each(pages)('every file that %s names exists', (page) => {
     const paths = named(`${FOLDER}/${page}`, PATH);
     expect(paths.length).toBeGreaterThan(2);
-    // src/generated is created by the first command in a clone.
+    // The first command in a clone creates src/generated.
     expect(paths.filter((path) => path !== 'src/generated' && !existsSync(join(root, path)))).toEqual([]);
   });
 
@@ -77,7 +77,10 @@ describe('test files', () => {
     expect(files.filter((name) => read(name).trimEnd().split('\n').length > 400)).toEqual([]);
   });
 
-  /** Files with a test that needs a second database, or that tests the creation of databases. */
+  /**
+   * These files may create databases themselves, because they have a test that needs a second database, or that tests
+   * the creation of databases.
+   */
   const OWN_SET_UP = [
     'test/api/process.test.ts',
     'test/stack/support.test.ts',

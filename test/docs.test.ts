@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 
-// Checks that the links of all pages lead to existing files and headings.
+// Tests that the links of all pages lead to existing files and headings.
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const pages = [

@@ -14,8 +14,8 @@ import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
-// docs/architecture.md has the graph of the layers. For every pair of folders, Biome must refuse or allow the import as
-// the graph says.
+// Tests that Biome refuses or allows each import between two folders as the graph of the layers in docs/architecture.md
+// says.
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const biome = join(root, 'node_modules/.bin/biome');
@@ -38,7 +38,7 @@ function below(layer: string): string[] {
   return [...new Set(next.flatMap((to) => [to, ...below(to)]))];
 }
 
-/** Folders that import nodrop's code and are not part of it. */
+/** Folders whose code imports nodrop's code and is not part of nodrop. */
 const OUTSIDE = ['bench', 'scripts', 'test'];
 
 /** The folders in which a layer's files may be. */

@@ -4,8 +4,8 @@ import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 
 /**
- * NOTICE names every production package whose licence requires this: packages with a notice under the Apache License
- * 2.0, and packages under CC BY.
+ * Tests that NOTICE names every production package whose licence requires this: packages with a notice under the Apache
+ * License 2.0, and packages under CC BY.
  */
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -18,7 +18,10 @@ interface Locked {
   readonly license?: string;
 }
 const { packages } = JSON.parse(read('package-lock.json')) as { packages: Record<string, Locked> };
-/** The packages of this machine. The image has no TypeScript compiler (deploy/prune-modules.mjs). */
+/**
+ * The production packages that are installed on this machine, without the TypeScript compiler. The image does not have
+ * this compiler (deploy/prune-modules.mjs).
+ */
 const inProduction = Object.entries(packages).filter(
   ([path, { dev, devOptional }]) =>
     path !== '' && !dev && !devOptional && !path.includes('/@typescript/') && existsSync(join(root, path)),
@@ -53,8 +56,8 @@ test('no production package has a licence with further requirements', () => {
 });
 
 /**
- * Reads the licence of a package for which the lock file has none. Such a package states its licence in an old form of
- * package.json or only in its LICENSE file.
+ * Reads the licence of a package whose licence is not in the lock file. Such a package states its licence in an old
+ * form of package.json or only in its LICENSE file.
  */
 function readLicense(path: string): string | undefined {
   const { license, licenses } = JSON.parse(read(path, 'package.json'));

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { readable } from '../scripts/readable-log.ts';
 
-/** Log lines of pino, as `npm run dev` prints them. */
+/** Tests how `npm run dev` prints the log lines of pino. */
 
 const line = (entry: object) =>
   JSON.stringify({

@@ -5,13 +5,13 @@ import express, { type ErrorRequestHandler } from 'express';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { boundRequests, createBoundedServer, readBody } from '../src/request-bounds.ts';
 
-// A client that never stops sending gets its 413, and the server stops reading. test/api/http/bodies.test.ts tests the
-// listeners.
+// Tests that a client that never stops sending gets its 413, and that the server stops reading.
+// test/api/http/bodies.test.ts tests the listeners.
 
 const LIMIT = 64 * 1024;
 /**
- * The most bytes that the server may read beyond the limit: those that arrive during the grace period after the answer,
- * and those that Node reads ahead.
+ * The largest number of bytes that the server may read beyond the limit: bytes that arrive during the grace period
+ * after the answer, and bytes that Node reads ahead.
  */
 const READ_BEYOND_AT_MOST = 512 * 1024;
 const refuse: ErrorRequestHandler = (error, _request, response, _next) =>

@@ -5,13 +5,16 @@ import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { NODES } from '../scripts/nodes.ts';
 
-/** The supported versions of Node agree everywhere: package.json, README, tests and image. */
+/** Tests that package.json, README, the tests and the image agree on the supported versions of Node. */
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const read = (name: string) => readFileSync(join(root, name), 'utf8');
 const { engines } = JSON.parse(read('package.json'));
 
-/** The stderr of scripts/run.mjs, called with a missing program in a process that claims to be this version of Node. */
+/**
+ * Calls scripts/run.mjs with a program that does not exist, in a process that reports this version of Node.
+ * @returns the stderr of scripts/run.mjs
+ */
 function answer(version: string) {
   const pretend = `Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '${version}' } })`;
   const args = ['--import', `data:text/javascript,${encodeURIComponent(pretend)}`];

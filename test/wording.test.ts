@@ -4,7 +4,8 @@ import { drawTexts, readTexts } from '../scripts/texts.ts';
 import { seeded } from '../src/demo/random.ts';
 
 /**
- * Phrases that read as translated, and what to write instead: see docs/contributing/wording.md. No text may use them.
+ * Phrases that no text may use, and what to write instead: see docs/contributing/wording.md. They read as if they were
+ * translated.
  */
 const GONE: readonly (readonly [phrase: RegExp, instead: string])[] = [
   [/goes on unheard|what is late goes/i, 'is ignored'],

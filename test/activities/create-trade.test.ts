@@ -5,8 +5,8 @@ import { createSimulatorAdapter } from '../support/simulator-adapter.ts';
 import { runActivities, SECRET, useLedger } from './support.ts';
 
 /**
- * Tests the creation of a trade while the database is slow. After the expiry of the payment, nodrop sends no request to
- * the channel.
+ * Tests that nodrop sends no request to create a trade if the payment has expired while the database was slow. Also
+ * tests the callback URL of each trade.
  */
 
 const AT = Date.UTC(2026, 10, 27);
@@ -14,7 +14,10 @@ const EXPIRES_IN_MS = 600_000;
 
 const ledger = useLedger();
 
-/** Creates the trade of a new payment. The read of the payment's row takes `readAfterMs`. */
+/**
+ * Creates a payment and runs the activity that creates its trade. In the activity, reading the payment's row takes
+ * `readAfterMs`.
+ */
 async function create(readAfterMs: number) {
   let clock = AT;
   let requests = 0;

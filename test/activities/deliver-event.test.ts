@@ -89,15 +89,15 @@ test("if a merchant's order service hangs, the number of concurrent calls to it 
   await eventually(() => ends.length === CALLS_AT_ONCE && turnedAwaySoFar === 2 * CALLS_AT_ONCE);
   expect(await deliverEvent(other)).toMatchObject({ status: 'delivered' });
   hangs = false;
-  // The calls end one after the other. Their answers all change one order, and a transaction waits at most 3 s for the
-  // order's lock.
+  // The test ends the calls one after the other. If they all ended together, their transactions would wait for the lock
+  // of the same order, and a transaction waits at most 3 s.
   for (const [i, end] of ends.entries()) {
     end();
     await eventually(() => toldSoFar > i);
   }
   const turnedAway = (await Promise.all(outcomes)).filter((outcome) => outcome !== 'delivered');
   expect(turnedAway).toHaveLength(2 * CALLS_AT_ONCE);
-  // A refused delivery counts no attempt and holds no lease.
+  // The deliveries that were refused have no recorded attempt and no lease.
   const waiting = await db.delivery.findMany({ where: { id: { in: turnedAway } } });
   expect(new Set(waiting.map(({ nextAttemptAt, attempts }) => `${nextAttemptAt} ${attempts}`))).toEqual(
     new Set(['null 0']),
@@ -113,7 +113,7 @@ test('deliveries that fail at the same time are retried at different times, beca
     async () => ({ kind: 'unknown', statusCode: 500, reason: 'It answered 500.', durationMs: 1 }),
     async () => new Date(at),
   );
-  // After three attempts the delivery waits 5 s.
+  // The third attempt fails. The wait after a third attempt is 5 s plus the random extension.
   await db.delivery.updateMany({ where: { id: { in: ids } }, data: { attempts: 2 } });
   const waits: number[] = [];
   for (const [i, random] of [0, 1].entries()) {

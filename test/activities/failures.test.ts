@@ -19,7 +19,8 @@ test.each([
   [undefined, 2_000, 2_000],
   [10_000, 2_000, 10_000],
   [10_000, 30_000, 30_000],
-  // The answer that asks for this delay is not signed and could be forged. So it must not stop the queries.
+  // The channel's answer with this delay is not signed and could be forged, so a delay of a year must not stop the
+  // queries.
   [undefined, YEAR, 5 * MINUTE],
   [10_000, YEAR, 5 * MINUTE],
   [10 * MINUTE, YEAR, 10 * MINUTE],

@@ -47,7 +47,7 @@ test("if the channel does not answer the calls of one merchant, they occupy only
   for (const end of hang) end();
   const turnedAway = (await Promise.all(calls)).filter((outcome) => outcome instanceof Error);
   expect(turnedAway).toHaveLength(2 * CHANNEL_SLOTS - CHANNEL_CALLS_AT_ONCE);
-  // The call shows nothing about the trade, so nodrop records neither an answer nor a silence of the channel.
+  // These calls did not reach the channel, so nodrop must not record that the channel failed to answer.
   for (const error of turnedAway) expect(error).not.toBeInstanceOf(ChannelError);
   expect(hanging).toBe(CHANNEL_CALLS_AT_ONCE);
   const again = query('hangs', 0);

@@ -9,8 +9,8 @@ import { act, channel, clock, ledger, PAID, rest, row, unknownCreate } from './r
 
 describe('a refund of a trade whose reference nodrop has not recorded', () => {
   /**
-   * Creates a payment. The channel's answer to the create is lost, and a callback with nodrop's number reports the
-   * trade as paid.
+   * Creates a paid payment. nodrop did not receive the channel's answer to the create, so it has no reference of the
+   * trade. A callback reported the trade as paid.
    */
   async function paidUnreferenced(isThere: boolean) {
     const { id } = await unknownCreate(isThere);

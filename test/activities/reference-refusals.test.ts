@@ -21,7 +21,10 @@ import {
 } from './reference-support.ts';
 import { runActivities } from './support.ts';
 
-/** Tests the refusal and the parameters of a create at a channel that uses its own ids. */
+/**
+ * Tests what nodrop does when a channel that uses its own ids refuses a create. Also tests which parameters nodrop
+ * sends with a create.
+ */
 
 describe('a refusal to create the trade', () => {
   test('fails the payment if every earlier request had a known outcome', async () => {
@@ -38,7 +41,7 @@ describe('a refusal to create the trade', () => {
     const slow = {
       ...adapter,
       createTrade: async (...given: Parameters<typeof adapter.createTrade>) => {
-        // Stands for an earlier attempt that creates the trade.
+        // The channel creates the trade, as in an earlier attempt. Then it refuses this attempt.
         await adapter.createTrade(...given);
         clock.now += CREATE_ATTEMPT_MS;
         throw REFUSED;
@@ -129,7 +132,7 @@ describe('the parameters of a request to create a trade', () => {
       expiresAt: new Date(AT + 1_805_000).toISOString(),
     });
     expect(channel.created[1]).toEqual(channel.created[0]);
-    // nodrop closes the trade when the payment expires.
+    // The payment still expires at its own time, which is earlier than the expiry at the channel.
     expect((await row(id)).expiresAt).toEqual(new Date(AT + 600_000));
   });
 

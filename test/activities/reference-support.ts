@@ -5,7 +5,7 @@ import { ReferenceChannel } from '../support/reference-channel.ts';
 import { createSimulatorAdapter } from '../support/simulator-adapter.ts';
 import { runActivities, useLedger } from './support.ts';
 
-/** Support for tests of a channel that uses its own ids of trades. */
+/** Support for tests of a channel that identifies trades by its own ids. */
 
 export const AT = Date.UTC(2026, 10, 27);
 export const HORIZON_MS = 24 * 3_600_000;
@@ -25,7 +25,7 @@ export const rest = createSimulatorAdapter({
   secret: `whsec_${Buffer.alloc(32).toString('base64')}`,
 });
 
-/** The clock of the activities, which the test sets. */
+/** The activities read this clock. The test sets it. */
 export const clock = { now: AT };
 export let channel: ReferenceChannel;
 export let act: ReturnType<typeof runActivities>;

@@ -49,7 +49,7 @@ export function useLedger() {
   });
 }
 
-/** The activities. Each call is one attempt, and rejects if the attempt fails. */
+/** Creates the activities. Each call of an activity makes one attempt, and rejects if the attempt fails. */
 export function runActivities(
   deps: Pick<ActivityDeps, 'db' | 'channels'> & { readonly clock: () => number },
 ) {

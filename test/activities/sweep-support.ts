@@ -21,12 +21,12 @@ export let sweep: SweepActivities;
 export const clock = { now: 0 };
 /** The ids of running workflows. */
 export let running: Set<string>;
-/** The number of attempts at the pending workflow task, by workflow id. */
+/** For each workflow id, how often the pending workflow task was attempted. */
 export let attempts: Map<string, number>;
 export const temporal = { endedAbnormally: [] as string[], onDescribe: () => {} };
 export let woken: string[];
 export let started: string[];
-/** Deliveries whose own workflow was woken. */
+/** The ids of deliveries whose workflow the sweep signalled. */
 export let told: string[];
 /** The merchants for which a redelivery was started. */
 let redelivered: string[];

@@ -86,7 +86,7 @@ describe('workflows that are stuck', () => {
     ...{ status: 'succeeded', channelPaymentId: 't', settledBy: 'query', receivedAmount: 10n },
     receivedCurrency: 'CNY',
   };
-  /** A paid payment with an overdue delivery. */
+  /** Creates a paid payment with an overdue delivery. */
   async function newOverdue(type: string, orderUpdate: string): Promise<{ id: string; delivery: string }> {
     const orderUpdatedAt = orderUpdate === 'pending' ? null : ago(0);
     const times = { settledAt: ago(MINUTE), paidAt: ago(MINUTE), orderUpdatedAt };
@@ -120,7 +120,7 @@ describe('workflows that are stuck', () => {
       attention: 'workflow_stuck',
       attentionDetail: expect.stringContaining(`payment/${id}`),
     });
-    // From this point on, the sweep checks the delivery's own workflow.
+    // From now on, the sweep signals the workflow of the delivery instead of the workflow of the payment.
     later();
     await sweep.sweepDeliveries();
     expect([woken, told]).toEqual([[id], [delivery, delivery]]);

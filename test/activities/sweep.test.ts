@@ -77,7 +77,7 @@ test("if a requested cancellation was not signalled, the sweep signals the payme
     [],
     ['The sweep found the payment without a running workflow and started one.'],
   ]);
-  // The next sweep checks the other payment, because the payments of the first sweep are not due yet.
+  // The next sweep checks only `fresh`, because the sweep checks a payment at most once in five minutes.
   clock.now += MINUTE;
   await sweep.sweepPayments();
   expect(woken.slice(2)).toEqual([fresh]);
@@ -100,7 +100,7 @@ describe('a step of the sweep', () => {
     woken.length = 0;
     clock.now += HOUR;
     expect(await sweep.sweepPayments()).toBe(211);
-    // If the step leased rows but did not process them, it can lease them again a minute later.
+    // Rows that the step leased but did not process can be leased again after a minute.
     time = 0;
     clock.now += MINUTE;
     expect(await sweep.sweepPayments()).toBe(39);
@@ -157,7 +157,7 @@ describe('expired orders', () => {
       await expect(sweep.sweepOrders()).rejects.toThrow(/^1 repaired, 1 failed/);
       expect(await order('behind it')).toMatchObject({ status: 'closed' });
       expect(await order('broken')).toMatchObject({ status: 'unpaid' });
-      // The order whose check failed is not due yet.
+      // The sweep does not check this order again until five minutes have passed.
       expect(await sweep.sweepOrders()).toBe(0);
     } finally {
       await db.$executeRaw`DROP FUNCTION refuse_broken CASCADE`;

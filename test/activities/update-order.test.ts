@@ -13,9 +13,9 @@ import {
 import { useDatabase } from '../support/stack.ts';
 
 /**
- * Tests the activity that updates an order, while other transactions hold all slots of the order or of the merchant. A
- * local activity occupies a workflow task slot, so it does not wait for a free transaction slot. A regular activity
- * waits.
+ * Tests the activity that updates an order when no transaction slot of the order or of its merchant is free. As a local
+ * activity it fails immediately, because otherwise it would occupy a workflow task slot while it waits. As a regular
+ * activity it waits for a slot.
  */
 
 const { db } = useDatabase();
@@ -107,7 +107,7 @@ test('an ordinary activity waits for a free slot, but a local activity does not'
     settling = attempt(payment, false).then(() => {
       isSettled = true;
     });
-    // The local attempt ends here, and the regular attempt still waits for a slot.
+    // The local activity fails immediately, while the regular activity still waits for a slot.
     await expect(attempt(payment, true)).rejects.toThrow(NO_TURN);
     expect(isSettled).toBe(false);
   });

@@ -23,8 +23,8 @@ import {
 import type { TestApi } from './support.ts';
 import { type Call, newOrderId, pay, SECRET, simulatorCallback, startTestApi } from './support.ts';
 
-// Tests the limit on the cost of callbacks that cannot be verified. Also tests that nodrop soon uses the new data of a
-// changed account.
+// Tests that callbacks that nodrop cannot verify cause only a limited amount of work. Also tests how soon nodrop uses
+// the new data of a changed account.
 
 test('an account is read from the database at most once a minute, however many callbacks arrive for it', async () => {
   const { accountId } = await paymentOfNewAccount();
@@ -210,7 +210,7 @@ describe('an account that has changed since it was read', () => {
       ).toBe(200);
       const first = await api.db.channelAccount.findFirstOrThrow({ where: { merchantId: merchant.id } });
       expect(await api.db.callback.count({ where: { channelAccountId: first.id } })).toBe(1);
-      // If a new account replaces a known account, the new account is also used immediately.
+      // An account that replaces a deleted account is used immediately.
       await api.db.callback.deleteMany({ where: { channelAccountId: first.id } });
       await api.db.channelAccount.delete({ where: { id: first.id } });
       await ensureMerchant(api.db, merchant.name, ['simulator2']);

@@ -19,15 +19,15 @@ export const queries = vi.spyOn(pg.Client.prototype, 'query');
 export const textOf = ([query]: readonly unknown[]) =>
   typeof query === 'string' ? query : ((query as { text?: string } | undefined)?.text ?? '');
 /**
- * The SQL statements since `since`. Left out are the pings of the listening connection and the statements that run
- * once a second.
+ * The SQL statements after the first `since` recorded calls, without the pings of the listening connection and the
+ * statements that run once a second.
  */
 export const statements = (since: number) =>
   queries.mock.calls
     .slice(since)
     .map(textOf)
     .filter((text) => !/pg_notify|unverified_callback/.test(text) && !isCombinedLookup(text));
-/** The SQL statements since `since` that read accounts. */
+/** The SQL statements that read accounts, after the first `since` recorded calls. */
 export const accountReads = (since: number) =>
   queries.mock.calls.slice(since).filter((call) => /FROM channel_accounts AS account/.test(textOf(call)));
 /** @returns true if the SQL statement is the combined lookup of all waiting keys and tokens */

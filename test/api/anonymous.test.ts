@@ -29,7 +29,7 @@ import { type Call, newKey, pay, SECRET, simulatorCallback, startTestApi } from 
 
 /**
  * Starts to count the combined lookups.
- * @returns a function that returns their number, and checks that there was at most one a second
+ * @returns a function that returns the number of combined lookups, and checks that there was at most one per second
  */
 function countCombinedLookups() {
   const since = queries.mock.calls.length;
@@ -232,7 +232,7 @@ describe('an address beyond its limit', () => {
     const [read] = await found(young.accountId);
     const [{ values }] = read as unknown as [{ values: [unknown] }];
     expect(new Date(String(values[0])).getTime()).toBeGreaterThan(0);
-    // This account is read in the same way as all other accounts, because a difference would count as a change of the
+    // This lookup must return the same fields as `readNow`, because nodrop would treat a difference as a change of the
     // account.
     expect(await find(young.accountId)).toEqual(
       await accounts.readNow({ channel: 'simulator', id: young.accountId }),
@@ -250,7 +250,7 @@ describe('an address beyond its limit', () => {
     expect(answers.map(({ status }) => status)).toEqual([200, 200, 200, 200, 200]);
     expect(new Set((await Promise.all(flood)).map(({ status }) => status))).toEqual(new Set([429]));
     combinedLookups();
-    // Each request reads its caller and its payments. Prisma combines some of these reads.
+    // For each request, nodrop reads the API key and the payments. Prisma combines some of these reads.
     expect(statements(since).length).toBeLessThanOrEqual(2 * others.length);
   });
 });
@@ -298,7 +298,7 @@ test('a token that was issued under an earlier secret gives access to its paymen
     const ofOther = { key: other.clientToken };
     expect((await rotated.call(`/v1/payments/${id}`, ofOther)).status).toBe(429);
     expect((await rotated.call(`/v1/payments/${other.id}`, ofOther)).status).toBe(200);
-    // A request with an expired token costs only this one SQL statement.
+    // A request with an expired token causes no SQL statement except the combined lookup.
     const ended = await pay(api, key);
     await api.db.payment.update({ where: { id: ended.id }, data: { expiresAt: new Date(0) } });
     const since = queries.mock.calls.length;
@@ -328,7 +328,7 @@ describe('X-Forwarded-For', () => {
     try {
       await exhaustMisses(behind, { 'x-forwarded-for': '198.51.100.1' });
       expect((await from(behind, '198.51.100.1')).status).toBe(429);
-      // The sender wrote the first part of this header. The proxy added the part after it.
+      // The first address in this header comes from the sender. The proxy added the second address.
       expect((await from(behind, '203.0.113.9, 198.51.100.1')).status).toBe(429);
       expect((await from(behind, '198.51.100.2')).status).toBe(401);
       await exhaustMisses(behind, { 'x-forwarded-for': '2001:db8:1:200::1' });

@@ -234,7 +234,8 @@ describe('the attention refund_failing', () => {
       recordRefundAnswer(api.db, refundId, { state: 'processing' }, later(ms));
     const silence = (ms: number) => recordRefundSilence(api.db, refundId, SILENCE, later(ms));
     for (const ms of [HOUR, 2 * DAY]) await inProcess(ms);
-    // The hour without an answer starts when the channel falls silent. An answer ends it.
+    // The attention is raised after one hour of silence, counted from the first time the channel did not answer. An
+    // answer ends the silence.
     for (const ms of [2 * DAY + HOUR, 2 * DAY + 1.5 * HOUR]) await silence(ms);
     await expectOver(id);
     await silence(2 * DAY + 2 * HOUR);
@@ -295,7 +296,7 @@ describe('the attention refund_failing', () => {
       expect((await resolve(id, 'dismiss')).status).toBe(409);
       expect((await resolve(id, 'retry')).status).toBe(200);
       expect(await refundsOf(id)).toHaveLength(2);
-      // The channel refuses the refund again for another reason. In the end the refund succeeds.
+      // The channel refuses the second refund for another reason. The third refund succeeds.
       await recordRefundAnswer(api.db, second, refused('account closed'), at(200));
       await expectShown(id, 'refund_failing', at(200), 'account closed');
       expect((await resolve(id, action)).status).toBe(200);

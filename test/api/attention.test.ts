@@ -58,7 +58,7 @@ describe('the attention channel_unreachable', () => {
     const id = await silent();
     await report(id);
     await expectOver(id);
-    // After an answer, the time of the next silence starts at zero.
+    // The first silence has ended, so this silence has only just begun.
     await recordSilence(api.db, id, 'no answer in time', ALARM_MS, at(1000));
     await expectOver(id);
   });

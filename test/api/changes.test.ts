@@ -2,14 +2,14 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { Changes } from '../../src/api/changes.ts';
 import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 
-// Tests that many waiting requests of one process, which share one listening connection, do not all read the database
-// at the same time.
+// Tests that the waiting requests of one process do not all read the database at the same time. The requests share one
+// listening connection.
 
-/** While the connection is lost, the longest time between two reads of a waiting request, in ms. */
+/** The longest time between two reads of a waiting request while the connection is lost, in ms. */
 const LOOKS_WITHIN_MS = 3_000;
 /**
- * While the connection listens, a waiting request reads again between READS_AGAIN_AFTER_MS and READS_AGAIN_WITHIN_MS,
- * in ms.
+ * While the connection listens, a waiting request makes its next read at the latest READS_AGAIN_WITHIN_MS and at the
+ * earliest READS_AGAIN_AFTER_MS after its previous read.
  */
 const READS_AGAIN_WITHIN_MS = 15_000;
 const READS_AGAIN_AFTER_MS = 8_000;
@@ -17,13 +17,13 @@ const quiet = { info: () => {}, warn: () => {} };
 
 const { databaseUrl } = useDatabase();
 let changes: Changes;
-/** The times of the reads of each waiting request, in ms of the clock. */
+/** For each waiting request, the times at which it read, in ms. */
 let looks: number[][];
 let answers: Promise<unknown>[];
 
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] });
-  // These numbers are evenly distributed, and are the same in each run.
+  // Random numbers are replaced by evenly distributed numbers that are the same in each run.
   let calls = 0;
   vi.spyOn(Math, 'random').mockImplementation(() => (++calls * 0.618_034) % 1);
 });
@@ -98,7 +98,7 @@ describe('the loss of the connection that listens for notifications', () => {
     expect(counts).toHaveLength(5);
     // Each of the 500 requests reads twice within half a second, so a tenth of a second has 200 reads on average.
     for (const count of counts) expect(count).toBeLessThanOrEqual(250);
-    // While the connection listens, no request reads without a reason for READS_AGAIN_AFTER_MS.
+    // The connection listens and nothing changes, so no request reads again within READS_AGAIN_AFTER_MS.
     const total = looks.flat().length;
     await vi.advanceTimersByTimeAsync(READS_AGAIN_AFTER_MS);
     expect(looks.flat()).toHaveLength(total);
@@ -115,7 +115,7 @@ describe('the loss of the connection that listens for notifications', () => {
       expect(Math.max(...gaps)).toBeLessThanOrEqual(LOOKS_WITHIN_MS);
       expect(mine.length).toBeLessThanOrEqual(31);
     }
-    // The reads stay spread after the first two seconds, although all requests began at the same moment.
+    // All requests began at the same moment, but their reads are spread over time.
     expect(Math.max(...perTenth(began))).toBeLessThanOrEqual(20);
   });
 });

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import * as deadlines from '../../src/api/deadlines.ts';
 
-// Checks relations between the API's deadlines. After a change of a deadline, these relations must still hold.
+// Tests that the API's deadlines fit together. This must still hold after one of them is changed.
 
 test('these timeouts increase: signalling, answering a request, aborting a request when the process stops, stopping the process', () => {
   const { SIGNAL_WITHIN_MS, ANSWER_WITHIN_MS, REQUEST_GIVEN_UP_MS, STOP_WITHIN_MS } = deadlines;

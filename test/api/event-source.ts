@@ -1,4 +1,4 @@
-/** A client for Server-Sent Events that the tests use. It was written from the standard. */
+/** A client for Server-Sent Events, for the tests. It follows the standard. */
 
 export interface StreamEvent {
   readonly event: string;

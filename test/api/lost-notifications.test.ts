@@ -31,7 +31,7 @@ async function startLossyProxy(databaseUrl: string) {
     let rest = Buffer.alloc(0);
     onward.on('data', (data) => {
       rest = Buffer.concat([rest, data]);
-      // A message of PostgreSQL consists of a letter, a length and the content. The length covers itself and the
+      // A message of PostgreSQL consists of a letter, a length and the content. The length counts its own bytes and the
       // content.
       while (rest.length >= 5 && rest.length > rest.readUInt32BE(1)) {
         const end = 1 + rest.readUInt32BE(1);
@@ -99,8 +99,7 @@ test('if notifications stop arriving, nodrop detects the loss because its own pi
       timeoutMs: 240_000,
       signal: leaving.signal,
     });
-    // The first ping comes back and the second does not. When the third ping comes back, the process knows that the
-    // second was lost.
+    // The first ping comes back and the second does not. nodrop detects this when the third ping is due.
     await vi.advanceTimersByTimeAsync(PING_EVERY_MS);
     expect(changes.listening).toBe(true);
     proxy.loseNotifications();

@@ -103,8 +103,8 @@ describe('npm run nodrop', () => {
         'Its acknowledgements are trusted. With --order-status-url, its orders are read back.\n' +
         `Its events are signed with this secret. It is shown only now:\n${secret}\n`,
     );
-    // The command runs a second time and also sets the URL for the read-back. The event URL stays, and no new secret
-    // is made or shown.
+    // This second run of the command also sets the URL at which orders are read back. The event URL stays, and no new
+    // secret is made or shown.
     const second = await set('--order-status-url', status);
     expect(second).toEqual({
       code: 0,
@@ -180,7 +180,7 @@ describe('npm run nodrop', () => {
       );
       const came = shop.received.map(({ type, isSigned, body }) => [type, isSigned, JSON.parse(body).test]);
       expect(came.sort()).toEqual(EVENT_TYPES.map((type) => [type, true, true]).sort());
-      // nodrop does not store test events. When it sends one, it does not read an order back.
+      // nodrop does not store test events, and reads no order back for them.
       const db = createLedgerClient(databaseUrl);
       expect([await db.event.count(), await db.delivery.count(), shop.reads]).toEqual([0, 0, []]);
       await db.$disconnect();

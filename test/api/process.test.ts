@@ -248,7 +248,7 @@ describe('npm run api', () => {
       ),
     );
     expect((await callUrl(`${url}/v1/orders`, { key: 'sk_x' })).json.code).toBe('database_unavailable');
-    // Payers get the cashier page, and its script keeps retrying.
+    // The payer still gets the cashier page. The script of the page keeps retrying.
     const page = await fetch(`${url}/checkout/pay_1?token=ct_1`);
     expect([page.status, page.headers.get('content-type')]).toEqual([200, 'text/html; charset=utf-8']);
     const back = await fetch(`${url}/return/pay_1?token=ct_1`, { redirect: 'manual' });

@@ -7,7 +7,7 @@ import { probeWrite } from '../../src/ledger/writable.ts';
 import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 import { newKey, newOrderId, startTestApi, type TestApi } from './support.ts';
 
-// GET /readyz answers 503 while the database cannot be written to. The check stays cheap however often it is called.
+// Tests that GET /readyz answers 503 while the database cannot be written to, and that frequent checks stay cheap.
 
 const database = useDatabase({ perTest: true });
 let api: TestApi;
@@ -187,7 +187,7 @@ describe('the readiness of the API', () => {
     expect((await order()).json.code).toBe('database_unavailable');
     expect(await ready()).toEqual(READY);
     expect(probes()).toBe(1);
-    // The table has always one row, because each probe replaces the previous probe.
+    // The table always has one row, because each probe replaces the previous probe.
     for (let n = 1; n <= 3; n += 1) await probeWrite(client, new Date(now + n));
     expect(await client.writeProbe.findMany()).toEqual([{ id: 1, probedAt: new Date(now + 3) }]);
   });

@@ -63,8 +63,8 @@ export class StandInWorkflows implements Workflows {
   /** If true, every call fails in the same way as without a Temporal server. */
   down = false;
   /**
-   * Replaces what happens when a payment starts, or when a new next action is requested. If it returns false, the
-   * workflow gives no result in time. The test does not have to wait for this timeout: see `startTestApi`.
+   * Acts as the workflow when a payment starts, or when a new next action is requested. If this function returns false,
+   * the workflow gives no result in time. The test does not have to wait for this timeout: see `startTestApi`.
    */
   onAwaitNextAction: (payment: Payment) => Promise<boolean>;
   /** The payments for which `onAwaitNextAction` returned false. */
@@ -217,7 +217,7 @@ export interface TestApi {
   close(patienceMs?: number): Promise<void>;
 }
 
-/** Immediately ends the wait for a payment in `idle`, as if the timeout had passed. */
+/** A wait for a payment in `idle` ends immediately, as if the timeout had passed. */
 class ImpatientChanges extends Changes {
   readonly #idle: ReadonlySet<string>;
 
@@ -234,7 +234,7 @@ class ImpatientChanges extends Changes {
 
 export const SECRET = 'a secret of at least thirty-two characters';
 
-/** Starts one instance of the API, which stands for one process, on a free loopback port. */
+/** Starts one instance of the API on a free loopback port. In the tests, each instance acts as one process. */
 export async function startTestApi(databaseUrl: string, overrides: Partial<ApiDeps> = {}): Promise<TestApi> {
   const lines: string[] = [];
   const sink = new PassThrough();

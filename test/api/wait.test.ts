@@ -18,7 +18,7 @@ const AT_ONCE_MS = 10_000;
 const { databaseUrl, connect } = useDatabase();
 let api: TestApi;
 let key: string;
-/** A second database client, which stands for another process. */
+/** A second database client, which acts as another process. */
 const elsewhere = connect();
 
 beforeEach(async () => {

@@ -116,7 +116,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
       expect(Math.min(box?.width ?? 0, box?.height ?? 0)).toBeGreaterThanOrEqual(44);
       await page.getByRole('button', { name: button, exact: true }).click();
       await page.getByRole('link', { name: back }).click();
-      // No other query is scheduled, so the hint of the payer's return starts the query. The page reloads itself.
+      // No other query is scheduled, so the hint about the payer's return causes the query. The page reloads itself.
       await page.getByRole('heading', { name: paidTitle }).waitFor();
       expect(await settledBy(made.id)).toBe('hint');
       expect(complaints).toEqual([]);

@@ -75,7 +75,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     await payLink(page).click();
     await page.getByRole('button', { name: 'Pay' }).click();
     await page.getByText('Paid.').waitFor();
-    // Goes back two pages: over the wallet's page after the payment, and its page before the payment.
+    // Goes back two pages in the browser's history, past the two pages of the wallet, to the cashier page.
     await page.evaluate('history.go(-2)');
     await shows(page, 'paid');
     expect(await settledBy(made.id)).toBe('hint');
@@ -190,7 +190,8 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     const first = await openCashier(made, DESKTOP);
     const second = await openCashier(made, DESKTOP);
     await Promise.all([shows(first.page, 'pay'), shows(second.page, 'pay')]);
-    // The channel does not answer about the first attempt. So the first attempt stays open beside the second.
+    // The channel does not answer the query of the first attempt. So the first attempt stays open, together with the
+    // second.
     await system.simulator.setFaults({ query: { errorRate: 1 }, close: { errorRate: 1 } });
     await second.page.getByRole('button', { name: 'Second simulated wallet' }).click();
     await second.page.getByText('With Second simulated wallet.').waitFor();
@@ -254,7 +255,7 @@ describe.skipIf(CHROMIUM === undefined)('the payer', () => {
     expect(page.url()).toBe(`${system.apiUrl}/checkout/${second.id}`);
     const first = async () => (await system.db.payment.findUniqueOrThrow({ where: { id: made.id } })).status;
     await eventually(async () => ['closed', 'cancelled'].includes(await first()));
-    // The new attempt now belongs to this tab.
+    // After a reload, this tab shows the new attempt.
     await page.reload();
     await isSecond.waitFor();
     await payLink(page).click();

@@ -1,4 +1,4 @@
-// Builds the docs site as `npm run docs` builds it, and reads it in a browser.
+// Tests the docs site in a browser. The site is built as `npm run docs` builds it.
 import { spawnSync } from 'node:child_process';
 import {
   mkdirSync,

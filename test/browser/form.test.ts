@@ -20,7 +20,7 @@ let api: TestApi;
 let browser: Browser;
 let key: string;
 let adapter: ChannelAdapter;
-/** True if a new payment already has its next action when it is created. */
+/** If true, the test creates the next action of each new payment during the request for the payment. */
 let isPrepared = true;
 const references = new Map<string, TradeReference>();
 

@@ -4,7 +4,9 @@ import { newOrderId, pay, settle } from '../api/support.ts';
 import { api, browser, key, LOOKS, openWith } from './screens-support.ts';
 import { CHROMIUM, expectAccessible, keep, openTab, shows } from './support.ts';
 
-/** Tests the cashier page without something that it needs: a connection, a payment, its own scripts, or JavaScript. */
+/**
+ * Tests the cashier page if there is no connection or no payment, or if the page's scripts or JavaScript are missing.
+ */
 
 describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
   test('shows that there is no connection, and that a switch of the channel has failed', async () => {
@@ -218,7 +220,7 @@ describe.skipIf(CHROMIUM === undefined)('the cashier page', () => {
 
     test('keeps showing the payment, however often the payer switches the language', async () => {
       const made = await pay(api, key);
-      // This tab respects the page's own policy, which limits where the page's form may lead.
+      // This tab respects the page's own content security policy, which limits where the form may be sent.
       const { page, context, complaints } = await openTab(browser, [api.url], { ...LOOKS[0], ...WITHOUT });
       await page.goto(`${api.url}/checkout/${made.id}?token=${made.clientToken}&returned=1`);
       for (const [title, amount] of [

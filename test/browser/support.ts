@@ -30,7 +30,8 @@ export interface Tab {
   readonly context: BrowserContext;
   readonly page: Page;
   /**
-   * The browser's complaints: errors of scripts, violations of the policy, and requests to hosts outside `allowed`.
+   * The problems that the browser reports: errors of scripts, violations of the policy, and requests to hosts outside
+   * `allowed`.
    */
   readonly complaints: string[];
 }

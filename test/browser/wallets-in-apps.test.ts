@@ -23,7 +23,7 @@ import {
 describe.skipIf(CHROMIUM === undefined)('the cashier page with wallets', () => {
   describe("inside WeChat, with the payer's openid", () => {
     /**
-     * WeChat's JavaScript bridge, as a page sees it. It gives the answer that the test sets, and records its calls.
+     * WeChat's JavaScript bridge, as a page sees it. It returns the answer that the test sets, and records its calls.
      */
     const bridge = (errMsg: string) => `
       globalThis.asked = [];

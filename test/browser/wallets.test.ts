@@ -55,7 +55,7 @@ interface ReadPayment {
   readonly title: readonly [en: string, zh: string];
   /** The URL that the pay button leads to. */
   readonly pay?: string;
-  /** The content of the QR code. `page` stands for the URL of the page. */
+  /** The content of the QR code. The value `page` means the URL of the page. */
   readonly code?: string;
   /** The names of the other channels that the page offers, in English. */
   readonly ways?: readonly string[];

@@ -8,8 +8,8 @@ import { tradeCases } from './contract/trade-cases.ts';
 import type { SetUp } from './contract/types.ts';
 
 /**
- * The contract of the channel port. nodrop relies on this behaviour, and every adapter must show it against its channel
- * over real HTTP. docs/channels/writing-one.md explains how to apply it.
+ * The contract of the channel port: the behaviour that nodrop relies on. The suite tests each adapter against its
+ * channel over real HTTP. docs/channels/writing-one.md explains how to apply it.
  */
 export const contractCases: readonly ContractCase[] = [
   ...declarationCases,

@@ -16,8 +16,8 @@ import {
 } from './faulty-support.ts';
 
 /**
- * The contract suite detects faulty adapters. Each adapter here is correct except for one realistic fault, and fails
- * at the case for this fault.
+ * Tests that the contract suite detects faulty adapters. Each adapter here is correct except for one realistic fault,
+ * and fails at the case for this fault.
  */
 
 const FAULTS: readonly Fault[] = [

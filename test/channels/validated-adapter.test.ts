@@ -13,7 +13,7 @@ import type {
 import { CallbackError, ChannelError } from '../../src/domain/channel.ts';
 import { ACCOUNT, refundNamed, SECRETS, signature, start, tradeNamed } from '../simulator/support.ts';
 
-/** Tests the check of every adapter's answers. The ledger cannot store an answer that fails this check. */
+/** Tests how nodrop checks the answers of every adapter. The ledger cannot store an answer that fails this check. */
 
 const PAID = {
   state: 'paid',

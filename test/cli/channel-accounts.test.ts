@@ -12,8 +12,8 @@ import { emptyDatabase, queryOnce, temporaryHome } from '../support/stack.ts';
 import { callbackBy, newSecret, setUp } from './channels-support.ts';
 
 /**
- * A payment uses the channel account that the request names. If the request names none, it uses the merchant's
- * default.
+ * Tests that a payment uses the channel account that the request names. If the request names none, the payment uses the
+ * merchant's default.
  */
 
 test('the migration to named accounts makes an older account its merchant’s default, and the next start stores credentials for this account', async () => {
@@ -155,7 +155,7 @@ describe('the field `account` of POST /v1/payments', () => {
       (await it.channels(['channels', 'enable', 'simulator', '--account', 'eu', '--default'])).code,
     ).toBe(0);
     expect((await it.pay({ order: it.order() })).json.account).toBe('eu');
-    // If a merchant has no enabled account at a channel, the channel does not exist for this merchant.
+    // If a merchant has no enabled account at a channel, the API treats the channel as unknown to this merchant.
     await it.db.channelAccount.updateMany({
       data: { disabledAt: new Date() },
       where: { channel: 'simulator' },

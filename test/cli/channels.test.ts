@@ -20,7 +20,7 @@ import { queryOnce } from '../support/stack.ts';
 import { callbackBy, home, newSecret, setUp } from './channels-support.ts';
 
 /**
- * Channel accounts in the whole path: commands, a real database, the adapters, and the simulator as the
+ * Tests the commands for channel accounts together with a real database, the adapters, and the simulator as the
  * channel.
  */
 
@@ -319,7 +319,7 @@ test('if NODROP_SECRET has changed, the error says that credentials cannot be de
     kind: 'misconfigured',
     message: sentence,
   });
-  // A ciphertext that belongs to another account counts as damaged, not as encrypted with another secret.
+  // A ciphertext of another account is reported as damaged, not as encrypted with another secret.
   const stolen = sealCredentials(SECRET, (await it.account('main')).id, { secret });
   await it.db.channelCredentials.updateMany({ where: { accountId: id }, data: { ciphertext: stolen } });
   await expect(readCredentials(it.db, SECRET, id, new Date())).rejects.toThrow('they are damaged');

@@ -35,7 +35,7 @@ describe('the client in a browser page', () => {
   });
 
   /**
-   * A client that waits for a payment, and the requests of this client. A stream sends one comment. A held poll is
+   * Starts a client that waits for a payment, and records its requests. A stream sends one comment. A held poll is
    * never answered.
    */
   function waits({ answer = (): object => PAYMENT, hasSlot = true } = {}) {
@@ -192,7 +192,8 @@ describe('the client in a browser page', () => {
       expect(isKept).toBe(true);
       expect(whats().slice(before)).toEqual(['stream']);
       expect(first?.signal.aborted).toBe(true);
-      // The client has aborted its request for the first lock, but this lock was already being granted.
+      // The client has aborted its request for the first lock. If the lock is granted anyway, the client releases it
+      // immediately.
       expect(first?.grant()).toBeUndefined();
       page.turn('hidden');
       await settled();

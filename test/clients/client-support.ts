@@ -16,8 +16,8 @@ afterEach(async () => {
 });
 
 /**
- * The statuses that a client got, without the moment between recorded money and its settlement. A client may miss that
- * moment.
+ * The statuses that a client got, without the state between the recording of money and its settlement. A client may
+ * miss that state.
  */
 export const statusesOf = (updates: readonly PaymentForPayer[]) =>
   updates

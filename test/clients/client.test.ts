@@ -125,7 +125,7 @@ describe('waitForResult', () => {
     await eventually(() => updates.length === 1);
     way.mode = 'away';
     way.cut();
-    // For about 20 s, the client requests a stream and a poll in turn, at growing intervals.
+    // For about 20 s, the client alternately requests a stream and a poll, at growing intervals.
     const before = way.requests.length;
     await eventually(() => way.requests.length >= before + 14);
     expect(connections).toEqual(['live', 'away']);
@@ -148,8 +148,8 @@ describe('waitForResult', () => {
 
   describe('for an attempt that ended without money, while another attempt is undecided', () => {
     /**
-     * Creates two live attempts at one order. Both are live because the channel did not answer about the first attempt
-     * when the second was started.
+     * Creates two live attempts at one order. The first attempt stays live, because the channel does not answer the
+     * query that nodrop makes before it creates the second attempt.
      */
     async function two() {
       const first = await pay(api, key);

@@ -13,8 +13,8 @@ import { type System, startSystem } from '../support/system.ts';
 import { toolSettings } from '../support/tool-settings.ts';
 
 /**
- * Tests clients that code generators make from docs/openapi.json. Each client compiles, takes a payment through
- * running processes, and accepts values of a later API that the document does not list.
+ * Tests clients that code generators make from docs/openapi.json. Each client compiles, takes a payment in a running
+ * system, and accepts values that only a later API has.
  */
 
 const DOCUMENT = fileURLToPath(new URL('../../docs/openapi.json', import.meta.url));

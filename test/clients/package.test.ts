@@ -126,9 +126,9 @@ describe('types', () => {
   );
 
   /**
-   * Every block of JavaScript or TypeScript in the README and docs, with the declarations of its comment `with:`. If a
-   * block begins with the name of a file of this repository, it is an excerpt, and test/contributing.test.ts compares
-   * it with the file.
+   * Every block of JavaScript or TypeScript in the README and docs, together with the declarations in its comment
+   * `with:`. If a block begins with the name of a file of this repository, the block is an excerpt of that file, and
+   * test/contributing.test.ts compares the two.
    */
   const snippets = [
     'README.md',
@@ -157,7 +157,7 @@ describe('types', () => {
 
   test('allow the code snippets of all documentation pages to compile', async () => {
     expect(snippets.length).toBeGreaterThanOrEqual(6);
-    // The other packages that shops install together with the client.
+    // Shops install this package together with the client.
     symlinkSync(join(root, 'node_modules/standardwebhooks'), join(folder, 'node_modules/standardwebhooks'));
     const files = Object.fromEntries(snippets.map(({ name, code }) => [name, code]));
     expect(await complaints(files)).toBe('');

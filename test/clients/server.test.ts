@@ -19,7 +19,7 @@ const newPayment = () => ({
   channel: 'simulator',
 });
 
-/** Creates a payment whose money has arrived. */
+/** Creates a payment and settles it as paid. */
 async function paid(of: ServerClient = client) {
   const payment = await of.createPayment(newPayment());
   await settle(api.db, payment.id);
@@ -35,7 +35,7 @@ interface Sent {
 
 /**
  * A client of the real service that records its requests.
- * @param onAnswer may discard the answer to the nth request; the service has then carried out the request
+ * @param onAnswer is called after each answer with the number of the request, and throws an error to discard the answer
  */
 function recorded(onAnswer: (nth: number) => void, as = key) {
   const sent: Sent[] = [];

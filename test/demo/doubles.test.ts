@@ -1,5 +1,4 @@
-// Tests what the demo does with doubles: it checks their books, proxies their callbacks, and parses its
-// options.
+// Tests how the demo checks the books of doubles, how it proxies their callbacks, and how it parses its options.
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Command } from 'commander';
@@ -61,7 +60,7 @@ describe('the callback proxy', () => {
 
   /**
    * Starts a proxy in front of a simulated API.
-   * @returns among others the callbacks that reached this API
+   * @returns the proxy, a function that sends it a callback, and the callbacks that reached the API
    */
   async function build(status = 200) {
     const came: (Callback & { readonly path: string })[] = [];

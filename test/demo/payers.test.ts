@@ -3,7 +3,10 @@ import { atChannels, PAYERS_A_SCENE, planPayers, SCENES, scenesOf } from '../../
 import { closingTable, isClean } from '../../src/demo/report.ts';
 import { account, report, right } from './report-support.ts';
 
-/** The demo plans the same payers for the same seed. They cover every scene that the channels support. */
+/**
+ * Tests that the demo plans the same payers for the same seed, and that they cover every scene that the channels
+ * support.
+ */
 
 describe('the planned payers', () => {
   test('are the same for the same seed, and differ for different seeds', () => {

@@ -66,7 +66,7 @@ export const conflict = { orderUpdate: 'conflict', refundedAmount: 1050 } as con
 export const givenBack = { state: 'REFUND', refunded: 1050 } as const;
 
 /**
- * Two regular payments, one of them with a lost callback. Also an unpaid payment, an order that was paid on two
+ * Books with two regular payments (one of them with a lost callback), an unpaid payment, an order that was paid on two
  * channels, a payment that was paid after its end, and a payment that was paid after its order was cancelled.
  */
 export const right: Books = {
@@ -126,7 +126,7 @@ export const withRefunds = (paymentId: string, refunds: readonly Refund[], books
   refunds: new Map([...books.refunds, [paymentId, refunds]]),
 });
 
-/** The table must count every violation, list its payment id, and make the run fail. */
+/** Expects that the books have exactly one violation, that the table and the list show it, and that the run fails. */
 export function expectOffence(books: Books, kind: string, paymentId: string, row: RegExp): void {
   const accounts = account(books);
   expect(accounts.offences.map((offence) => [offence.kind, offence.paymentId])).toEqual([[kind, paymentId]]);

@@ -1,5 +1,4 @@
-// The demo's table proves something only if it shows every bug. So these tests put each kind of violation into
-// the books.
+// Tests that the demo's table shows each kind of violation. Otherwise a table without violations would prove nothing.
 import { describe, expect, test } from 'vitest';
 import { reconcile } from '../../src/demo/accounts.ts';
 import { closingTable, isClean, offendersList } from '../../src/demo/report.ts';

@@ -5,13 +5,15 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, expect, test } from 'vitest';
 
-/** scripts/check-compose.mjs accepts the repository's files, and reports each kind of mistake that it checks. */
+/**
+ * Tests that scripts/check-compose.mjs accepts the repository's files, and reports each kind of mistake that it checks.
+ */
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const script = join(root, 'scripts', 'check-compose.mjs');
 /**
- * The script must not install anything during this test. `npm test` has already installed docker-compose and
- * said so.
+ * The script must not install anything during this test. `npm test` has already installed docker-compose and reported
+ * this.
  */
 const env = { ...process.env, NODROP_INSTALL: 'no' };
 const folders: string[] = [];

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 
-/** Runs create-namespace.sh with a simulated clock and stand-ins for `temporal` and `getent`. */
+/** Tests create-namespace.sh with a simulated clock, and with stand-ins for `temporal` and `getent`. */
 
 const script = fileURLToPath(new URL('../../deploy/temporal/create-namespace.sh', import.meta.url));
 

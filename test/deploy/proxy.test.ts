@@ -81,7 +81,7 @@ beforeAll(async () => {
   writeFileSync(join(folder, 'Caddyfile'), `{\n\t${settings.join('\n\t')}\n}\nimport ${file}\n`);
   child = spawn(caddy, ['run', '--config', join(folder, 'Caddyfile')], { env });
   for (const stream of [child.stdout, child.stderr]) stream?.on('data', (data) => (output += data));
-  // Caddy listens before it has its certificates. So this waits until every name gives an answer.
+  // Caddy listens before it has its certificates. So the test waits until Caddy answers for every name.
   const isReady = async () =>
     (await Promise.all([WEB_UI, ADMIN].map((name) => ask(name, host(name)).catch(() => undefined)))).every(
       (answer) => answer?.status === 401,

@@ -1,5 +1,5 @@
-// Types the commands of docs/first-integration.md and docs/order-service.md unchanged into a shell, with a real npm
-// start.
+// Tests docs/first-integration.md and docs/order-service.md: types their commands unchanged into a shell, with a real
+// npm start.
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -86,6 +86,6 @@ test('every command of docs/order-service.md works with npm start, and leaves th
     server.closeAllConnections();
     server.close();
   }
-  // The other pages use the merchant that this page created.
+  // This page must not change the merchant, because the other pages use it.
   expect(await merchants()).toMatch(asItWas);
 });

@@ -1,4 +1,4 @@
-// Types the commands of docs/quickstarts unchanged into a shell, with a real npm start.
+// Tests docs/quickstarts: types the commands of its pages unchanged into a shell, with a real npm start.
 import { readdirSync, readFileSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { EVENT_TYPES } from '../../src/domain/event.ts';

@@ -13,7 +13,7 @@ import {
   toDecimal,
 } from '../../src/domain/money.ts';
 
-/** Compares the currencies with two official lists, from ISO 4217 and from CLDR. */
+/** Tests that the currencies agree with two official lists, from ISO 4217 and from CLDR. */
 
 const read = (path: string | URL) => JSON.parse(readFileSync(path, 'utf8'));
 

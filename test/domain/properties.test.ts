@@ -240,8 +240,7 @@ describe('schedule', () => {
           const gaps = times.map((at, i) => at - (times[i - 1] ?? ended));
           // The times are sorted, lie after the payment's end, and are at least two minutes apart.
           expect(Math.min(...gaps)).toBeGreaterThanOrEqual(2 * MINUTE);
-          // Up to the expiry there is a query every day. The first query after the expiry may follow soon after
-          // a daily query.
+          // Up to the expiry there is a query every day. A further query follows 10 minutes after the expiry.
           expect(Math.max(...gaps)).toBeLessThanOrEqual(DAY + 10 * MINUTE);
           expect(times.at(-1)).toBe(Math.max(ended, expires) + DAY);
           expect(lateWatchEnd(ended, expires)).toBe(times.at(-1));

@@ -10,7 +10,7 @@ import {
   TIGHT_PHASE_MS,
 } from '../../src/domain/schedule.ts';
 
-// Examples of the queries that are planned for single payments. test/domain/properties.test.ts tests the rules
+// Tests examples of the queries that are planned for single payments. test/domain/properties.test.ts tests the rules
 // for all schedules.
 
 const CREATED = Date.parse('2026-01-01T00:00:00Z');

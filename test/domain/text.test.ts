@@ -4,7 +4,7 @@ import { ORDER_ID_PATTERN, orderIdFault } from '../../src/domain/order-id.ts';
 import { mayReturnTo, NEVER_PREFIXES, NEVER_SCHEMES, schemeFault } from '../../src/domain/return-scheme.ts';
 import { fromMarkdown, inMarkdown, readableFault } from '../../src/domain/text.ts';
 
-/** Tests which texts for people and which order ids are accepted. */
+/** Tests which order ids are accepted, and which texts that people read are accepted. */
 
 const OVERRIDES = [0x202a, 0x202b, 0x202c, 0x202d, 0x202e, 0x2066, 0x2067, 0x2068, 0x2069];
 const char = (code: number) => String.fromCodePoint(code);
@@ -83,7 +83,7 @@ test.each([
 ])('%j is accepted as an order’s id', (id) => {
   expect(orderIdFault(id)).toBeUndefined();
   expect(id).toMatch(new RegExp(ORDER_ID_PATTERN, 'u'));
-  // The formats in which a person sees the id.
+  // People read the id too, so it must be acceptable as a text.
   expect(readableFault(id)).toBeUndefined();
 });
 

@@ -21,7 +21,7 @@ import { ofTrade } from '../../support/callback.ts';
 import { temporaryHome } from '../../support/stack.ts';
 import { type Answer, newKey, pay, setUp } from '../support.ts';
 
-// Tests what the admin listener shows to operators without a key, and that it shows no secret.
+// Tests what the admin listener shows to operators. The listener requires no key and must not show a secret.
 
 const home = temporaryHome();
 /** Every setting that is or contains a secret. */

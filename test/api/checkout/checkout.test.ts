@@ -58,7 +58,10 @@ describe('the cashier page', () => {
   });
 
   const RETURN_URL = 'https://shop.example/thanks?a=1&b=2';
-  /** The page's HTML, and parts of it. */
+  /**
+   * Opens the cashier page.
+   * @returns the HTML of the page, and parts of the HTML
+   */
   const page = async (id: string, token: string, query = '') => {
     const { text } = await open(`${id}?token=${token}${query}`);
     expect(text).not.toContain(token);
@@ -84,8 +87,8 @@ describe('the cashier page', () => {
     expect(text).toMatch(/<details id="qr" open><summary>[^<]*<\/summary><div id="qr-code"><svg /);
     expect(text).toMatch(/<noscript>[\s\S]*<p>30 minutes left to pay\.<\/p>/);
     expect(link('Reload now')).toContain('href=""');
-    // This link is in the HTML only for browsers without JavaScript. In other browsers the script shows the link when
-    // the payer has nothing else to do.
+    // Browsers without JavaScript always show this link. In other browsers, the script shows the link when the payer
+    // has nothing else to do.
     expect(text).toMatch(/<noscript>(?:(?!<\/noscript>)[\s\S])*href="https:\/\/shop\.example\/thanks/);
     expect(link('Back to the shop')).toBeDefined();
   });
@@ -128,8 +131,8 @@ describe('the cashier page', () => {
   test('tells a returning payer that nodrop is still asking the bank, and repeats the payment link', async () => {
     const made = await pay(api, key, { returnUrl: RETURN_URL });
     const { text, link, refresh, screen } = await page(made.id, made.clientToken, '&returned=1');
-    // The payer may act on this screen. Nothing in the HTML is folded, because a refresh of the page would fold it
-    // again.
+    // Without JavaScript, the page is refreshed every 15 s. Nothing in the HTML is folded, because each refresh would
+    // fold it again.
     expect([screen, refresh]).toEqual(['asking', '15']);
     expect(text).toContain('We are still asking the bank');
     expect(text).toMatch(/<noscript>[\s\S]*If you have not paid, you can pay here:[\s\S]*<\/noscript>/);

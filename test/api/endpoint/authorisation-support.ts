@@ -37,7 +37,7 @@ export const PROVEN_OTHERWISE = [
 /** The query parameters that a list route requires. */
 const QUERIES: Readonly<Record<string, string>> = { '/v1/callbacks': '?unmatched=true' };
 
-/** The victim's payment is already paid. So the API refuses this request even if the token allows it. */
+/** The API refuses this request even with a valid token, because the victim's payment is already paid. */
 export const PAID_ALREADY = { '/v1/payments/{id}/switch': true };
 
 /** A merchant with one row of each kind. No other caller may see any of its data. */
@@ -57,7 +57,7 @@ interface Victim {
 
 const { databaseUrl } = useDatabase();
 export let api: TestApi;
-/** An API whose clock is a day after the expiry of every token of the tests. */
+/** An API whose clock shows one day after the expiry of all tokens of the tests. */
 export let later: TestApi;
 export let victim: Victim;
 export let stranger: Awaited<ReturnType<typeof newKey>> & { operatorKey: string; token: string };
@@ -212,7 +212,10 @@ export const victims = () =>
     },
   });
 
-/** Expects that the request is refused with this status and code, has no effect, and does not show what exists. */
+/**
+ * Expects that the request is refused with this status and code and has no effect, and that the answer contains none of
+ * the victim's data.
+ */
 export async function expectRefused(asking: () => Promise<Answer>, status: number, code: string | RegExp) {
   const before = await everything();
   const answer = await asking();

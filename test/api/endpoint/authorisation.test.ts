@@ -103,7 +103,7 @@ describe.each(guardedByName)('the route %s', (_, endpoint) => {
         if (path in PAID_ALREADY)
           expect([status, text]).toEqual([409, expect.stringContaining('already_paid')]);
         else expect(status, text).toBeLessThan(300);
-        // The client token opens its own payment, and no other data of the merchant.
+        // The answer to a client token contains the id of its own payment, and no other data of the merchant.
         for (const secret of victim.secrets) {
           if (secret !== victim.paymentId && secret !== victim.token) expect(text).not.toContain(secret);
         }
@@ -124,7 +124,7 @@ describe.each(guardedByName)('the route %s', (_, endpoint) => {
       });
     }
 
-    // Checks that valid credentials succeed. Without this test a wrong path could explain all refusals.
+    // Checks that valid credentials are not refused. Otherwise a wrong path could be the reason for all refusals above.
     test("a request with the merchant's own key", async () => {
       const answer = await ask(endpoint, auth === 'operator' ? victim.operatorKey : victim.key);
       expect([401, 403, 404], answer.text).not.toContain(answer.status);

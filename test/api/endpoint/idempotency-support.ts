@@ -2,7 +2,7 @@ import { afterAll, beforeEach } from 'vitest';
 import { type Answer, newOrderId, setUp, startTestApi, type TestApi } from '../support.ts';
 
 /**
- * Support for the tests of the header Idempotency-Key: two instances of the API on one database, which stand for two
+ * Support for the tests of the header Idempotency-Key: two instances of the API on one database, which act as two
  * processes.
  */
 

@@ -18,8 +18,8 @@ import {
   send,
 } from './idempotency-support.ts';
 
-// Tests a request whose Idempotency-Key belongs to an earlier request. The earlier request is still in progress, had
-// no definite result, or was sent to a process that died during the request.
+// Tests a request that repeats the Idempotency-Key of an earlier request, if the earlier request is still in progress,
+// had no definite result, or was interrupted because its process died.
 
 describe('reasons to store no result for an Idempotency-Key', () => {
   test('the order exists with other content, and may still be changed', async () => {
@@ -44,7 +44,7 @@ describe('reasons to store no result for an Idempotency-Key', () => {
     expect((await pay(body, id)).json.code).toBe('temporal_unavailable');
     api.workflows.down = false;
     const again = await pay(body, id);
-    // The answer has the payment that the first request created. This payment continues.
+    // The repeated request returns the payment that the first request created, and continues it.
     expect([again.status, isReplayed(again)]).toEqual([200, null]);
     expect(await api.db.payment.count({ where: { orderId: body.order.id } })).toBe(1);
     expect([(await pay(body, id)).status, isReplayed(await pay(body, id))]).toEqual([200, 'true']);
@@ -162,7 +162,10 @@ describe('a request with an Idempotency-Key that is in progress', () => {
 });
 
 describe('an Idempotency-Key of a request whose process died', () => {
-  /** Stores an Idempotency-Key as kill -9 of the process leaves it: the request has begun and never ended. */
+  /**
+   * Stores an Idempotency-Key as if its process had been killed during the request: the request has begun and has no
+   * result.
+   */
   async function begin(id: string, body: object, at: Date): Promise<void> {
     const stranger = await newKey(api.db);
     await send('/v1/payments', body, id, api, stranger.key);

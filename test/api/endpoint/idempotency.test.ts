@@ -5,8 +5,8 @@ import { eventually } from '../../support/stack.ts';
 import { newKey, newOrderId, type TestApi } from '../support.ts';
 import { api, isReplayed, key, merchantId, newPayment, other, pay, send } from './idempotency-support.ts';
 
-// If a client sends a request with an Idempotency-Key several times, the effect is that of one request. This holds for
-// requests to different processes, and if a process dies during a request.
+// Tests that requests with the same Idempotency-Key together have the effect of one request, even if they go to
+// different processes, or if a process dies during a request.
 
 const rowOf = (idempotencyKey: string) =>
   api.db.idempotencyKey.findUniqueOrThrow({ where: { merchantId_key: { merchantId, key: idempotencyKey } } });
@@ -202,7 +202,7 @@ test('each merchant has its own Idempotency-Keys, and all API keys of one mercha
   const theirs = await send('/v1/payments', body, id, api, stranger.key);
   expect([theirs.status, isReplayed(theirs)]).toEqual([201, null]);
   expect(theirs.json.id).not.toBe(mine.json.id);
-  // Both API keys belong to the same merchant, so the request counts as the same.
+  // Both API keys belong to the same merchant, so this is a repetition of the first request.
   const { key: second } = await newKey(
     api.db,
     'operator',

@@ -22,7 +22,7 @@ import {
 import { findChromium } from '../../support/chromium.ts';
 import { setUp } from '../support.ts';
 
-// The OpenAPI document describes what the API does, because both come from the same declarations.
+// Tests that the OpenAPI document describes what the API does. Both come from the same declarations.
 
 interface Operation {
   readonly operationId: string;
@@ -158,8 +158,8 @@ function resolved(schema: Schema): Schema {
 }
 
 /**
- * Returns a schema and all schemas inside it, each with its path. `isOpen` is true if any other text is also valid at
- * that place.
+ * Returns a schema and all schemas inside it, each with its path. `isOpen` is true if every text is valid at that path,
+ * not only the listed values.
  */
 function* schemasWithin(schema: Schema, path: string, isOpen = false): Generator<[string, Schema, boolean]> {
   const it = resolved(schema);
@@ -173,7 +173,7 @@ function* schemasWithin(schema: Schema, path: string, isOpen = false): Generator
   if (it.items !== undefined) yield* schemasWithin(it.items, `${path}[]`);
 }
 
-/** The documented values of a text field. The field also accepts any other text. */
+/** Returns the values that the document lists for a text field, and checks that the field also accepts other texts. */
 function knownOf(schema: Schema) {
   const branches = resolved(schema).anyOf?.map(resolved) ?? [];
   expect(branches).toContainEqual({ type: 'string' });
@@ -258,7 +258,7 @@ test('amounts have the format int64 in the OpenAPI document', () => {
 });
 
 test('the OpenAPI document states no default of a request field, and marks a field that has a default as optional', () => {
-  // Code generators turn an optional field with a default into a required field.
+  // If a field had a default, code generators would make the field required.
   let properties = 0;
   for (const { path, method, body } of endpoints) {
     if (typeof body !== 'object') continue;

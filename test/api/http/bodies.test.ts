@@ -17,12 +17,15 @@ import { chunked, flood } from '../../support/flood.ts';
 import { eventually, temporaryHome } from '../../support/stack.ts';
 import { CHANNEL_SECRET, newOrderId, setUp } from '../support.ts';
 
-// Tests that no listener reads much more of a request body than the limit, on any route. Beyond the limit, a listener
-// reads only what arrives in a short grace period.
+// Tests that every listener stops reading a request body soon after the size limit, on every route. Beyond the limit, a
+// listener reads only what arrives in a short grace period.
 
 const { api, key } = await setUp();
 
-/** The limit of a body, plus the data that arrives during the grace period, plus the data that Node reads ahead. */
+/**
+ * The largest number of bytes that a listener may read: the limit of a body, the data that arrives during the grace
+ * period, and the data that Node reads ahead.
+ */
 const READ_AT_MOST = BODY_LIMIT + 256 * 1024 + 256 * 1024;
 const HUGE = 'Content-Length: 2147483648';
 const CHUNKED = 'Transfer-Encoding: chunked';

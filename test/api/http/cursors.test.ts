@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { recordAnswer, settlePayment } from '../../../src/ledger/payments.ts';
 import { newKey, newOrderId, pay, setUp, simulatorCallback } from '../support.ts';
 
-// A cursor of one list is not valid in another list.
+// Tests that a cursor of one list is not valid in another list.
 
 const { api } = await setUp();
 

@@ -6,11 +6,14 @@ import { runningTime } from '../../support/progress.ts';
 import { emptyDatabase, eventually, queryOnce } from '../../support/stack.ts';
 import { setUp, startTestApi } from '../support.ts';
 
-// If the database is down, hangs or cannot be used, the API answers 503 in time, and never gives a wrong answer.
+// Tests that the API answers 503 in time if the database is down, hangs or cannot be used, and that it never gives a
+// wrong answer.
 
 const { database, key } = await setUp();
 
-/** This limit is much shorter than the minute that some requests ask to wait. */
+/**
+ * Every answer must arrive within this time. It is much shorter than the 60 s that some requests ask the API to wait.
+ */
 const IN_TIME_MS = 20_000;
 
 describe('a database that', () => {
@@ -84,7 +87,7 @@ describe('a database that', () => {
       ]);
       expect(answers.map(({ json }) => json.code)).toEqual(['database_unavailable', 'database_unavailable']);
       expect(began()).toBeLessThan(IN_TIME_MS);
-      // New database connections work again, and the API has closed the dead connections.
+      // The proxy forwards the data of new connections again. The API must have replaced its dead connections.
       silent = false;
       await eventually(async () => (await ask()).status === 200);
       const orders = await Promise.all(
@@ -96,8 +99,7 @@ describe('a database that', () => {
     } finally {
       for (const socket of pipes) socket.destroy();
       proxy.close();
-      // Closes the API as an ending process does. A database driver may still wait for a dead connection, and the
-      // process does not wait for that driver.
+      // Closes the API, but waits at most 10 s, because a database driver may still wait for a dead connection.
       await Promise.race([behind.close(), sleep(10_000, undefined, { ref: false })]);
     }
   });

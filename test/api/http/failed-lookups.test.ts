@@ -17,8 +17,8 @@ beforeEach(() => void vi.useFakeTimers({ now: START, toFake: ['setTimeout', 'Dat
 afterEach(() => void vi.useRealTimers());
 
 /**
- * Makes lookups of names in a fake database that has the names `existing`. Records the lookups of single names, and the
- * combined lookups of all waiting names.
+ * Creates a fake database that has the names `existing`. Records each lookup of a single name, and each combined lookup
+ * of all waiting names.
  */
 function setUp(...existing: string[]) {
   const exists = new Set(existing);
@@ -96,7 +96,7 @@ test('beyond the limit of failed lookups, nodrop looks up the names from all add
   const { resultOf, exhaust, single, combined } = setUp('key/good', 'token/pay_1/good');
   for (const address of ['a', 'b']) await exhaust(address);
   single.length = 0;
-  // The answer for the first name comes without a wait.
+  // The first combined lookup starts immediately, so the first name is answered without a wait.
   expect(await resultOf('key/0')).toBe('too_many_requests');
   const found: unknown[] = [];
   for (let wave = 1; wave <= 5; wave += 1) {
@@ -193,7 +193,7 @@ test('a name that does not exist is looked up and counted as failed only once a 
   const { resultOf, exhaust, single, combined } = setUp();
   for (const _ of numbers(3 * MISSES_A_MINUTE)) expect(await resultOf('key/revoked')).toBeNull();
   expect(single).toEqual(['key/revoked']);
-  // The lookup of `key/revoked` counted as one failed lookup of the address.
+  // All requests with `key/revoked` together counted as one failed lookup of the address.
   for (const n of numbers(MISSES_A_MINUTE - 1)) expect(await resultOf(`key/${n}`)).toBeNull();
   expect(await resultOf('key/one-more')).toBe('too_many_requests');
   for (const _ of numbers(100)) expect(await resultOf('key/one-more')).toBeNull();
@@ -217,7 +217,7 @@ test('an account or payment that does not exist is not remembered as missing, be
     expect(await resultOf(name)).toBe(name);
   }
   await exhaust('b');
-  // The refusal of these names blocks no caller: see `lookUp`.
+  // This refusal does not affect valid callers: see `lookUp`.
   expect(await resultOf('account/simulator/2', 'b')).toBe('too_many_requests');
   expect(await resultOf('payment/pay_2', 'b')).toBe('too_many_requests');
   expect(combined).toEqual([]);

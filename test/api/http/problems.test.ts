@@ -10,7 +10,7 @@ import { createApiKey } from '../../../src/ledger/merchants.ts';
 import { runningTime } from '../../support/progress.ts';
 import { type Call, pay, setUp, startTestApi } from '../support.ts';
 
-// Every error of the API is a problem document with a stable code.
+// Tests that every error of the API is a problem document with a stable code.
 
 const { database, api, key, merchantId } = await setUp();
 const { key: operatorKey } = await createApiKey(api.db, merchantId, 'operator');
@@ -227,7 +227,9 @@ test('an internal error is answered 500 without internal details', async () => {
   }
 });
 
-/** This limit is much shorter than the minute that some requests ask to wait. */
+/**
+ * Every answer must arrive within this time. It is much shorter than the 60 s that some requests ask the API to wait.
+ */
 const IN_TIME_MS = 20_000;
 
 /**

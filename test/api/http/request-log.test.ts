@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { hideTokens } from '../../../src/api/http/request-log.ts';
 import { pay, setUp, simulatorCallback } from '../support.ts';
 
-// The API logs one line for each answer. The line has the request's id and contains no secrets.
+// Tests that the API logs one line for each answer. The line has the request's id and contains no secrets.
 
 const { api, key } = await setUp();
 

@@ -17,7 +17,7 @@ interface Made {
   readonly clientToken: string;
 }
 
-/** The channel answers "unpaid", so a request to cancel the attempt ends it. */
+/** The channel answers "unpaid", and then the attempt ends as cancelled. */
 const closes = async ({ id }: { id: string }) => {
   await recordAnswer(api.db, id, { state: 'unpaid' }, 'query', new Date());
   setImmediate(() => void endPayment(api.db, id, 'cancelled', 'a new attempt', new Date()));
@@ -51,8 +51,8 @@ async function two(): Promise<{ a: Made; b: Made }> {
 }
 
 /**
- * Creates two live attempts. The first attempt is still live, because the channel did not answer about it when the
- * second attempt was created.
+ * Creates two live attempts. The first attempt stays live, because the channel does not answer the query that nodrop
+ * makes before it creates the second attempt.
  */
 async function twoLive(): Promise<{ a: Made; b: Made }> {
   const a = await pay(api, key);

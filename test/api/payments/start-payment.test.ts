@@ -6,7 +6,9 @@ import { NET_MS } from '../../support/progress.ts';
 import { eventually } from '../../support/stack.ts';
 import { newOrderId, setUp, startTestApi, type TestApi } from '../support.ts';
 
-/** A request for a new payment starts the payment's workflow, and waits until the result is in the ledger. */
+/**
+ * Tests that a request for a new payment starts the payment's workflow, and waits until the result is in the ledger.
+ */
 
 const { database, key } = await setUp();
 const worker = createLedgerClient(database.url);

@@ -39,7 +39,7 @@ export const own = createSimulatorAdapter({
 export const hooks: {
   /** If set, this callback replaces the content of every callback from the simulator. */
   callback?: VerifiedCallback | undefined;
-  /** If set, this function is called when a trade is read. */
+  /** If set, this function is called once, when a trade is next read. */
   onRead?: (() => Promise<void>) | undefined;
 } = {};
 export const adapter = validated({
@@ -65,7 +65,7 @@ export const channels = new Map([
 ]);
 export const { database, api, key, merchantId } = await setUp({ channels });
 
-// Stands for the workflow. Settles recorded money, and ends an attempt that must end unpaid.
+// Does the work of the workflow: settles recorded money, and ends a cancelled attempt as unpaid.
 const [wake, cancel] = [api.workflows.wake.bind(api.workflows), api.workflows.cancel.bind(api.workflows)];
 api.workflows.wake = async (row, ...args) => {
   await wake(row, ...args);

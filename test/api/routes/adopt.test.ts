@@ -237,7 +237,7 @@ describe('adopting a trade', () => {
     try {
       const references = Array.from({ length: 60 }, (_, i) => `shop-many-${i}`);
       const answers = await Promise.all(references.map((reference) => post(adopting(reference), key, busy)));
-      // This number is a quarter of the channel's limit of 100.
+      // Only 25 trades are looked up, a quarter of the channel's limit of 100.
       expect(answers.filter(({ json }) => json.code === 'adopt_unknown')).toHaveLength(25);
       const others = answers.filter(({ json }) => json.code !== 'adopt_unknown');
       expect(new Set(others.map(({ json }) => json.code))).toEqual(new Set(['too_busy']));

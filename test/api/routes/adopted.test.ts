@@ -5,7 +5,8 @@ import { pay, simulatorCallback } from '../support.ts';
 
 import { adopting, api, hooks, key, merchantId, own, post, rowsOf, trade, wallet } from './adopt-support.ts';
 
-// Tests over HTTP what happens to adopted trades, whatever their state is at the adoption.
+// Tests over HTTP what happens to a trade that was already paid or had ended when it was adopted, and what happens to a
+// trade after its adoption.
 
 describe('adopting a trade that has already been paid, refunded or closed', () => {
   test('records the money of a paid trade, and the payment is settled', async () => {
@@ -114,7 +115,7 @@ describe('an adopted payment', () => {
     const { id: accountId } = await api.db.channelAccount.findFirstOrThrow({
       where: { merchantId, channel: 'simulator' },
     });
-    // The adoption has set this time, and nodrop makes no query due again shortly after it. So the test clears the
+    // The adoption has set this time. nodrop would not schedule another query shortly after it, so the test clears the
     // time.
     await api.db.payment.update({ where: { id: json.id }, data: { lastQueryDueAt: null } });
     for (const [i, about] of [{ reference }, { reference: 'shop-else' }, { outTradeNo: plain }].entries()) {

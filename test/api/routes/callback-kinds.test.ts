@@ -23,8 +23,8 @@ import {
   timeline,
 } from './callback-kinds-support.ts';
 
-// Tests over HTTP what a callback can report besides a trade. nodrop stores each callback once, however often it
-// arrives and at whichever URL. Only then does nodrop acknowledge the callback, in the channel's format.
+// Tests over HTTP what a callback can report besides a trade. nodrop stores each callback once, however often and at
+// whichever URL it arrives. nodrop acknowledges the callback after storing it, in the channel's format.
 
 describe('an internal error', () => {
   const reference = `tr_${randomUUID()}`;
@@ -37,7 +37,7 @@ describe('an internal error', () => {
 
   test.each([
     new Error('a bug'),
-    // The error that a library throws if a request of the library itself fails.
+    // A library throws an error like this if the library's own request is refused.
     Object.assign(new Error('refused'), { status: 401 }),
     new ChannelError('unreachable', 'its keys cannot be read'),
   ])(
@@ -86,7 +86,7 @@ describe('a notice', () => {
     ]);
     expect(answers.map(({ status }) => status)).toEqual([202, 202, 202]);
     expect(noticed()).toHaveLength(1);
-    // Two sweeps run at the same time. Only one of them takes the payment.
+    // Two sweeps run at the same time. Only one of them gets the payment.
     const at = new Date(Date.now() + 20_000);
     const taken = await Promise.all([takeNoticed(api.db, at), takeNoticed(second.db, at)]);
     expect(taken.flat().filter((payment) => payment.id === id)).toHaveLength(1);
@@ -273,7 +273,7 @@ describe('a dispute', () => {
     await give(id, reference);
     expect(await matchCallbacks(api.db, new Date())).toBe(1);
     api.workflows.down = false;
-    // The repeated callback raises the attention, as the sweep does for a stored callback.
+    // The repeated callback raises the attention. For a stored callback, the sweep would raise it.
     await send(callback);
     expect(await row(id)).toMatchObject({ attention: 'disputed' });
   });

@@ -23,8 +23,8 @@ import {
   timeline,
 } from './callback-kinds-support.ts';
 
-// nodrop finds the payment of a callback by the channel's own id or by the payment's own callback URL. It acknowledges
-// the callback in the channel's format.
+// Tests that nodrop finds the payment of a callback by the channel's own id or by the payment's own callback URL.
+// nodrop acknowledges the callback in the channel's format.
 
 const ownAddress = (id: string, account = accountId) =>
   `/callbacks/${SIGNING}/${account}/${id}/${callbackProof(SECRET, account, id)}`;
@@ -104,7 +104,7 @@ describe("a callback that names only the channel's own id of the trade", () => {
     expect(await stored()).toMatchObject({ paymentId: null, kind: 'trade', outTradeNo: '' });
     const listed = await api.call('/v1/callbacks?unmatched=true', { key });
     expect(listed.json.data[0]).toMatchObject({ kind: 'trade', outTradeNo: '', reference, state: 'paid' });
-    // The sweep has tried to match the callback for an hour. Its next try would be an hour later.
+    // The sweep has tried for an hour to match the callback. So it would wait for another hour before its next attempt.
     const later = new Date(Date.now() + 3_600_000);
     await matchCallbacks(api.db, later);
     const next = new Date(later.getTime() + 60_000);
@@ -134,7 +134,7 @@ describe("a callback that names only the channel's payment id", () => {
     expect((await row(id)).attention).toBeNull();
     expect((await send(callback)).status).toBe(202);
     expect((await row(id)).attention).toBe('disputed');
-    // If callbacks about two payments have the same notification id, they count as two callbacks.
+    // Callbacks about two payments are stored separately, even if they have the same notification id.
     await send({ ...callback, about: { channelPaymentId: `pi_${randomUUID()}` } } as VerifiedCallback);
     const { notificationId } = callback;
     expect(await api.db.callback.count({ where: { notificationId, channelAccountId: accountId } })).toBe(2);
@@ -157,7 +157,7 @@ describe("a callback that names only the channel's payment id", () => {
     });
     const listed = await api.call('/v1/callbacks?unmatched=true', { key });
     expect(listed.json.data[0]).toMatchObject({ kind: 'refund', channelPaymentId, state: 'succeeded' });
-    // The sweep has tried to match the callback for an hour. Its next try would be an hour later.
+    // The sweep has tried for an hour to match the callback. So it would wait for another hour before its next attempt.
     const later = new Date(Date.now() + 3_600_000);
     await matchCallbacks(api.db, later);
     const next = new Date(later.getTime() + 60_000);
@@ -245,7 +245,7 @@ describe("a callback to the payment's own callback URL", () => {
     );
     const statuses = answers.map(({ status }) => status);
     expect(statuses).toContain(202);
-    // Without any 429, a new minute must have begun during the requests. In that case every answer must be 202.
+    // If no answer is 429, a new minute began during the requests. Then every answer must be 202.
     if (!statuses.includes(429)) expect(statuses.every((status) => status === 202)).toBe(true);
     const more = await Promise.all(
       Array.from({ length: NOTICES_A_MINUTE + 5 }, () => second.call(ownAddress(id), forged)),

@@ -6,8 +6,8 @@ import { settlePayment } from '../../../src/ledger/payments.ts';
 import { runningTime } from '../../support/progress.ts';
 import { newKey, pay, setUp, simulatorCallback, startTestApi } from '../support.ts';
 
-// Tests that nodrop acknowledges a callback only after storing it. A forged callback is refused and makes one query
-// due.
+// Tests that nodrop acknowledges a callback only after storing it. A forged callback is refused, and causes one query
+// of the channel.
 
 const { api, key } = await setUp();
 beforeEach(() => {
@@ -81,7 +81,7 @@ test('a callback that is repeated with other content is forwarded with the new c
     { state: 'unpaid' },
     { state: 'paid', amount: 1051 },
   ]);
-  // Each signal contains the id of the stored callback, because nodrop records an external refund from that row.
+  // Each signal contains the id of the stored callback, because nodrop reads that row to record an external refund.
   expect(new Set(delivered.map((notice) => (notice as { callbackId: string }).callbackId)).size).toBe(3);
 });
 

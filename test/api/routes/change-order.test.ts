@@ -3,7 +3,7 @@ import { order } from '../../../src/api/schemas/order.ts';
 import { endPayment, recordAnswer, recordSilence } from '../../../src/ledger/payments.ts';
 import { newKey, newOrderId, pay, type StandInWorkflows, settle, setUp } from '../support.ts';
 
-// PATCH /v1/orders/{id}: tests which fields of an unpaid order a merchant may change.
+// Tests which fields of an unpaid order a merchant may change with PATCH /v1/orders/{id}.
 
 const { api, key } = await setUp();
 
@@ -56,7 +56,7 @@ test('a change of an order replaces every given field, and leaves every other fi
     const { expiresAt, ...rest } = order.strict().parse(answer.json);
     const { expiresAt: __, ...unchanged } = before;
     expect(rest).toEqual({ ...unchanged, ...shown });
-    // The new expiry counts from the order's creation, as it does in the request that created the order.
+    // The new `expiresInSeconds` counts from the creation of the order, not from the change.
     if (expiresIn !== null) expect(Date.parse(expiresAt ?? '') - Date.parse(rest.createdAt)).toBe(expiresIn);
     expect((await patch(id, change)).json).toEqual(answer.json);
   }
@@ -125,7 +125,7 @@ describe('the amount of an order', () => {
       { kind: 'transition' },
       { detail: expect.stringContaining('changed from CNY 10.50 to CNY 12.50') },
     ]);
-    // Repeating the request adds nothing to the timeline and no event.
+    // The repeated request adds no entry to the timeline and creates no event.
     const said = [await timeline(first.id), await api.db.event.count()];
     api.workflows.calls.length = 0;
     expect((await patch(first.orderId, { amount: 1250 })).json).toEqual(answer.json);
@@ -148,8 +148,8 @@ describe('the amount of an order', () => {
       expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
       expect(refused.json.detail).toContain(id);
     }
-    // The channel has not answered, so the attempt is neither paid nor unpaid. A payer can still pay the attempt, with
-    // the attempt's own amount.
+    // The channel has not answered, so nodrop does not know whether the attempt was paid. The payer can still pay the
+    // attempt, and the order keeps its amount.
     expect(await api.db.payment.findUniqueOrThrow({ where: { id } })).toMatchObject({
       status: 'paying',
       cancelRequestedAt: null,

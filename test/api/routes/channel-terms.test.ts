@@ -19,8 +19,8 @@ import {
 } from '../support.ts';
 
 /**
- * A request that violates the limits that the channel declares is refused before anything is stored. If the request is
- * within the limits, the API's answer depends on the channel's answer.
+ * Tests that a request that violates the channel's declared limits is refused before anything is stored. If a request
+ * is within the limits, the API's answer depends on the channel's answer.
  */
 
 const { database, key } = await setUp();
@@ -160,7 +160,7 @@ describe("a channel that rejects nodrop's credentials", () => {
     const { id } = await api.db.payment.findFirstOrThrow({ where: { orderId: body.order.id } });
     expect(await row(id)).toMatchObject({ status: 'created', attention: 'channel_misconfigured' });
 
-    // Stands for the workflow, which records its result as soon as it gets a signal.
+    // On each signal this function records a next action, as the workflow would.
     api.workflows.wake = async (payment) => {
       await recordCreated(
         api.db,

@@ -109,7 +109,7 @@ describe("a merchant's deliveries", () => {
 
   /**
    * Creates one delivery of the same payment for each of these statuses.
-   * @returns their ids, newest first
+   * @returns the ids of the deliveries, newest first
    */
   async function deliver(statuses: readonly string[], asKey = key): Promise<string[]> {
     const payment = await pay(api, asKey);
@@ -122,7 +122,7 @@ describe("a merchant's deliveries", () => {
         merchantId: row.merchantId,
         paymentId: payment.id,
       };
-      // All three deliveries of a group have the same time.
+      // The three deliveries of each group are created at the same time.
       const createdAt = new Date(BASE + 1_000 * Math.floor(i / 3));
       const settledAt = status === 'pending' ? null : createdAt;
       const nextAttemptAt = status === 'pending' ? new Date(Date.now() + 86_400_000) : null;

@@ -14,7 +14,7 @@ const { databaseUrl, connect } = useDatabase();
 export let api: TestApi;
 export let key: string;
 export let merchantId: string;
-/** A second database client, which stands for another process. */
+/** A second database client, which acts as another process. */
 export const elsewhere = connect();
 
 /** Creates a new merchant. From now on `key` and `merchantId` are its key and id. */
@@ -48,8 +48,7 @@ export async function contentOf(id: string, asKey = key): Promise<Prisma.JsonObj
 }
 
 /**
- * Writes an event of a payment as the ledger does. The event has no feed position yet, and waiting requests are
- * notified.
+ * Writes an event of a payment and notifies waiting requests, as the ledger does. The event has no feed position yet.
  */
 export async function record(payment: { id: string }, version = 1, type = 'payment.succeeded', asKey = key) {
   const { merchantId: owner, orderId } = await api.db.payment.findUniqueOrThrow({

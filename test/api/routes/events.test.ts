@@ -20,7 +20,7 @@ import {
 
 // Tests the feed, from which merchants read their events.
 
-/** The feed position of an event. An event has none until its merchant's feed has been read. */
+/** The feed position of an event. An event gets its position when the feed of its merchant is read. */
 async function feedPositionOf(id: string): Promise<bigint> {
   const { seq } = await api.db.event.findUniqueOrThrow({ where: { id } });
   if (seq === null) throw new Error(`event ${id} has no feed position`);
@@ -51,8 +51,8 @@ describe('the feed', () => {
         data: { ...(await contentOf(payment.id)), version: row.version },
       },
     ]);
-    // Parsing removes fields that are not in the schema. If the parsed event equals the event, it has only documented
-    // fields.
+    // Parsing removes the fields that are not in the schema. If this does not change the event, all its fields are
+    // documented.
     expect(event.parse(json.data[0])).toEqual(json.data[0]);
     for (const name of NOT_IN_EVENTS) expect(json.data[0].data.payment).not.toHaveProperty(name);
     expect(json.data[0].data.order).not.toHaveProperty('payments');
@@ -84,8 +84,8 @@ describe('the feed', () => {
     const daysAgo = (days: number) => new Date(Date.now() - days * DAY);
 
     /**
-     * Creates a payment's events, one for each number of days in the past, oldest first.
-     * @returns the cursor after each event
+     * Creates one event of a payment for each of these ages in days. The ages begin with the oldest.
+     * @returns for each event, the cursor that continues after it
      */
     async function history(...ages: number[]) {
       const payment = await pay(api, key);
@@ -137,7 +137,7 @@ describe('the feed', () => {
       const { id } = await record(payment, 3);
       for (const cursor of [last, empty.nextCursor])
         expect(idsOf((await feed(`?after=${cursor}`)).json)).toEqual([id]);
-      // The removal now also deletes the event `id`, which a reader with one of these cursors has not read.
+      // This removal also deletes the event `id`. A reader with one of these cursors has not read that event.
       await remove(31);
       for (const cursor of [last, empty.nextCursor])
         expect(await feed(`?after=${cursor}`)).toMatchObject(refused);
@@ -177,7 +177,7 @@ describe('the feed', () => {
       json: { code: 'cursor_expired', detail: expect.stringContaining('restored') },
     };
 
-    /** Restores the rows and the sequence to the moment when `kept` was the last event. */
+    /** Restores the rows and the sequence to their state when `kept` was the last event. */
     async function restoreTo(kept: string) {
       const seq = await feedPositionOf(kept);
       await api.db.event.deleteMany({ where: { seq: { gt: seq } } });
@@ -186,7 +186,7 @@ describe('the feed', () => {
 
     /**
      * Creates a payment's events.
-     * @returns the cursor after each event
+     * @returns for each event, the cursor that continues after it
      */
     async function history(count: number) {
       const payment = await pay(api, key);

@@ -104,7 +104,7 @@ describe('amounts', () => {
     );
   });
 
-  // The body is sent as text, because JSON.stringify would normalise the numbers that clients really send.
+  // The body is sent as text, because JSON.stringify would write some numbers differently from real clients.
   const literals = fc.oneof(
     fc.constantFrom(
       '0',

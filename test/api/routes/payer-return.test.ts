@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { setMerchant } from '../../../src/ledger/merchants.ts';
 import { newKey, newOrderId, pay, SECRET, setUp, startTestApi } from '../support.ts';
 
-// Tests the return of the payer from the channel. One query becomes due, and nodrop redirects the payer to the shop.
+// Tests the return of the payer from the channel. nodrop schedules one query, and redirects the payer to the shop.
 
 const { api, key } = await setUp();
 beforeEach(() => {
@@ -31,7 +31,7 @@ describe("the payer's return from the channel", () => {
     ['https://shop.example/', 'https://shop.example/?'],
     ['https://shop.example/?', 'https://shop.example/?'],
     ['https://shop.example/?a=1&', 'https://shop.example/?a=1&'],
-    // The URL is stored in the form that URL parsers make of it.
+    // nodrop stores the URL in the normalised form that a URL parser returns.
     ['https://shop.example', 'https://shop.example/?'],
     ['https:\\\\Shop.example\\a b?"é#', 'https://shop.example/a%20b?%22%C3%A9&'],
   ])("with the returnUrl %s, redirects to %s followed by the payment's id", async (returnUrl, expected) => {
@@ -58,7 +58,7 @@ describe("the payer's return from the channel", () => {
     await allow(['com.example.app', 'myapp']);
     const made = await api.call('/v1/payments', request);
     expect(made.status).toBe(201);
-    // The merchant no longer allows this scheme. It still works for a payer who is already on the way back.
+    // The merchant no longer allows this scheme. A payer who is already on the way back is still redirected to it.
     await allow([]);
     const back = await api.call(`/return/${made.json.id}?token=${made.json.clientToken}`);
     const { hash } = new URL(returnUrl);

@@ -3,7 +3,8 @@ import { paymentPage, timelinePage } from '../../../src/api/schemas/payment.ts';
 import { endPayment, raiseAttention, recordAnswer, recordSilence } from '../../../src/ledger/payments.ts';
 import { newKey, pay, StandInWorkflows, setUp, startTestApi, type TestApi } from '../support.ts';
 
-// Tests three requests over HTTP: to read a payment, to make nodrop query the channel now, and a payer's hint.
+// Tests three requests over HTTP: reading a payment, asking nodrop to query the channel now, and sending a payer's
+// hint.
 
 const { database, api, key, merchantId } = await setUp();
 beforeEach(() => {

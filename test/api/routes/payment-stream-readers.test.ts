@@ -73,8 +73,8 @@ describe('many readers', () => {
       expect(all.map((reader) => settledOf(reader).map(({ data }) => data.status))).toEqual(
         all.map(() => ['paying', 'succeeded']),
       );
-      // Two transactions changed the payment. For readers with a client token, nodrop also reads the other channels, so
-      // the test allows more reads.
+      // Two transactions changed the payment. The test allows more reads than two per process, because nodrop also
+      // reads the other channels for readers with a client token.
       expect(reads.length).toBeLessThanOrEqual(20);
       await eventually(async () => (await readersOf(crowded)) === 0);
     } finally {
@@ -393,7 +393,7 @@ test('a reader that leaves before its stream opens holds no slot afterwards', as
   expect(await gone).toBe('AbortError');
   await closed;
   openGate();
-  // The stream itself makes the second read.
+  // The first read opens the stream. The stream itself makes the second read.
   await eventually(() => reads === 2);
   await eventually(async () => api.changes.waiting === 0 && (await readersOf(slow)) === 0);
 });

@@ -14,7 +14,7 @@ import { newKey, settle as settlePaid, startTestApi, type TestApi } from '../sup
 export const { databaseUrl } = useDatabase();
 export let api: TestApi;
 export let key: string;
-/** A second database client, which stands for another process. */
+/** A second database client, which acts as another process. */
 export let elsewhere: LedgerClient;
 export const readers: Reader[] = [];
 
@@ -77,8 +77,8 @@ export const change = (id: string, detail: string) =>
   edit(id, { attention: 'channel_unreachable', attentionSince: new Date(0), attentionDetail: detail });
 
 /**
- * The events of a reader, without the state after the answer was recorded and before the payment is settled. A reader
- * may miss that state.
+ * The events of a reader, without the state between the recording of the answer and the settlement of the payment. A
+ * reader may miss that state.
  */
 export const settledOf = ({ events }: Reader) =>
   events.filter(({ data }) => data.status !== 'paying' || data.nextAction !== null);

@@ -18,8 +18,8 @@ import {
   watch,
 } from './payment-stream-support.ts';
 
-// GET /v1/payments/{id}/events sends the state and every change to every reader, even if connections or processes fail
-// meanwhile.
+// Tests that GET /v1/payments/{id}/events sends the state and every change to every reader, even if connections or
+// processes fail meanwhile.
 
 test('a stream of a payment sends the present state first, then the final state, and ends', async () => {
   const made = await pay(api, key);
@@ -207,7 +207,8 @@ describe('the loss of the database connection during a stream', () => {
         `select pg_terminate_backend(pid) from pg_stat_activity where datname = '${name}'`,
       );
       await eventually(() => !api.changes.listening);
-      // Once a later read has failed, the stream's own read has also failed.
+      // The stream reads the payment before this request does. If this request fails, the read of the stream has also
+      // failed.
       expect((await api.call(`/v1/payments/${made.id}`, { key })).json.code).toBe('database_unavailable');
     } finally {
       await queryOnce(server, `alter database ${name} allow_connections true`);

@@ -4,7 +4,7 @@ import { recordAnswer } from '../../../src/ledger/payments.ts';
 import { recordRefundAnswer } from '../../../src/ledger/refund-answers.ts';
 import { newKey, paidAnswer, pay, settle, setUp, simulatorCallback } from '../support.ts';
 
-// Tests over HTTP who may request a refund, and how often. Tests on the real system cover the channel's part.
+// Tests over HTTP who may request a refund, and how often. Tests on the real system cover the requests to the channel.
 
 const { api, key } = await setUp();
 const answering = api.workflows.onAskChannel;
@@ -94,7 +94,7 @@ describe('requesting a refund', () => {
     expect(codeOf(await ask(id, { amount: 51 }))).toEqual([422, 'refund_exceeds_payment']);
     await ask(id);
     expect(codeOf(await ask(id))).toEqual([409, 'not_refundable']);
-    // If the channel finally refused a refund, its amount can be requested again.
+    // If the channel's final answer refuses a refund, the amount of this refund can be requested again.
     const refused = { state: 'failed', reason: 'no' } as const;
     await recordRefundAnswer(api.db, first.json.id, refused, new Date());
     expect((await ask(id)).json).toMatchObject({ amount: 1000 });

@@ -59,8 +59,8 @@ test.each(['\u202eseen', '\u2068', ' ', '\u3164'])(
 
 describe("an operator's decision to accept the money", () => {
   /**
-   * Creates a payment whose money waits for a decision, and another attempt at the same order. The other attempt stands
-   * for an attempt that was created before the money arrived.
+   * Creates a payment whose money waits for a decision. Also creates another attempt at the same order, as if it had
+   * been created before the money arrived.
    */
   async function withAnother() {
     const { id, orderId } = await inReview();
@@ -123,7 +123,8 @@ describe("an operator's decision to accept the money", () => {
     expect(api.refundWorkflows.calls).toEqual([{ name: 'start', refundId: automaticRefundId(other) }]);
   });
 
-  // nodrop does not watch for refunds while money waits for a decision. So an acceptance first queries the channel.
+  // nodrop does not watch for refunds while money waits for a decision. So it queries the channel before it accepts the
+  // money.
   describe('after a query of the channel', () => {
     const undecided = { orderUpdate: 'review', attention: 'amount_mismatch' };
 

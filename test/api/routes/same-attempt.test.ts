@@ -4,11 +4,11 @@ import { newPaymentId } from '../../../src/domain/ids.ts';
 import { endPayment, recordAnswer } from '../../../src/ledger/payments.ts';
 import { newOrderId, StandInWorkflows, settle, setUp, startTestApi, type TestApi } from '../support.ts';
 
-// Tests repeated requests for a live attempt (same order, channel, method). For the same on a real channel, see
-// test/system/ending.test.ts.
+// Tests repeated requests for a live attempt (same order, channel, method). test/system/ending.test.ts tests such
+// requests with the whole system.
 
 const { database, api, key } = await setUp();
-/** Two more processes, whose clock is set by `clock`. */
+/** The time of two more instances of the API, which act as two more processes. */
 let clock = new Date();
 const late = await startTestApi(database.url, { now: () => clock });
 const late2 = await startTestApi(database.url, { now: () => clock });
@@ -158,7 +158,7 @@ describe('a repeated request when the present attempt has less than 30 s left', 
       'true',
     ]);
     expect([asked(), await attemptsOf(made.orderId)]).toEqual([[], 1]);
-    // A request with another Idempotency-Key is another request.
+    // With another Idempotency-Key, the same request creates a new attempt.
     const other = await post(body, late, { 'idempotency-key': `l-${body.order.id}` });
     expect([other.status, other.json.id === made.id]).toEqual([201, false]);
   });
@@ -246,7 +246,7 @@ describe('a repeated request with other fields', () => {
       });
     expect(await row(made.id)).toEqual(before);
     expect(await written()).toBe(entries);
-    // An empty value of a field counts as different from an absent field.
+    // An empty field is not the same as an absent field: the empty value replaces the stored value.
     for (let i = 0; i < 2; i++)
       expect((await post({ ...bare, metadata: {} })).json).toMatchObject({
         metadata: {},
@@ -328,7 +328,7 @@ describe('a repeated request with other fields', () => {
 describe('a channel switch', () => {
   const to = (of: Made, channel: string, through = api, as = of.clientToken) =>
     through.call(`/v1/payments/${of.id}/switch`, { key: as, body: { channel } });
-  /** Creates two live attempts at one order. Both are live because the channel did not answer about the first one. */
+  /** Creates two live attempts at one order. The first stays live, because a query of its channel gets no answer. */
   async function twoLive(first: Body, second: Body) {
     const { body, made } = await attempt(first);
     api.workflows.onAskChannel = async () => false;

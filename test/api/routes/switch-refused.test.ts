@@ -4,10 +4,11 @@ import { endPayment, recordAnswer, recordSilence, settlePayment } from '../../..
 import { paidAnswer, pay, startTestApi, takingOnly, testChannels } from '../support.ts';
 import { api, database, key, seen, settle, to } from './switch-support.ts';
 
-// POST /v1/payments/{id}/switch is refused if the earlier attempt may still be paid, or if nothing is left to pay.
+// Tests that POST /v1/payments/{id}/switch is refused if the earlier attempt may still be paid, or if nothing is left
+// to pay.
 
 describe('reasons to refuse a switch to another channel', () => {
-  /** Expects that the switch created nothing, and that its answer shows the payer nothing of the merchant. */
+  /** Expects that the switch created nothing, and that its answer shows the payer no data of the merchant. */
   async function expectRefused(
     old: { id: string; orderId: string; clientToken: string },
     code: string,
@@ -95,7 +96,8 @@ describe('reasons to refuse a switch to another channel', () => {
       const old = await processing(60_000);
       for (let i = 0; i < 3; i++) await expectRefused(old, 'attempt_unresolved');
       expect(asked()).toBe(1);
-      // If a channel does not answer, a request does not query it again. nodrop queries it only on schedule.
+      // If the channel does not answer a query, the payer's next request does not query it again. nodrop then queries
+      // the channel only on schedule.
       const silent = await processing(60_000);
       await recordSilence(api.db, silent.id, 'no answer', 300_000, new Date());
       await expectRefused(silent, 'attempt_unresolved');

@@ -4,8 +4,8 @@ import { endPayment } from '../../../src/ledger/payments.ts';
 import { newKey, newOrderId, pay } from '../support.ts';
 import { api, key, merchantId, seen, settle, to } from './switch-support.ts';
 
-// POST /v1/payments/{id}/switch lets a payer pay the same order on another channel, with the client token of an
-// earlier attempt.
+// Tests that POST /v1/payments/{id}/switch lets a payer pay the same order on another channel, with the client token of
+// an earlier attempt.
 
 describe('a payer switches', () => {
   test('a switch to another channel makes a new attempt with its own token, and closes the previous attempt', async () => {

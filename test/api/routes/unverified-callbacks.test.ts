@@ -8,8 +8,8 @@ import { eventually, unlessOutOfTime } from '../../support/progress.ts';
 import { queryOnce } from '../../support/stack.ts';
 import { newKey, pay, setUp, simulatorCallback } from '../support.ts';
 
-// Each callback of a flood of forged callbacks gets 401. The flood uses little storage, causes few queries, and delays
-// no other request.
+// Tests a flood of forged callbacks. Each of them gets 401. The flood uses little storage, causes few queries, and
+// delays no other request.
 
 /** The test's clock. It starts at a full minute, and tests advance it. */
 let clock = 0;

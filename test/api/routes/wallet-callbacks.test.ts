@@ -21,9 +21,9 @@ import { pay, SECRET, setUp, testChannels } from '../support.ts';
 
 /**
  * Tests callbacks of Alipay and WeChat Pay over HTTP, as their doubles sign them and as an attacker would forge them.
- * An unproven callback is refused and recorded, and changes no payment. This holds for the account's callback URL and
- * for the payment's own URL. A payer of Alipay can read the payment's own callback URL in the link. So for Alipay this
- * URL proves nothing.
+ * At both callback URLs, the account's and the payment's own, a callback without proof is refused and recorded, and
+ * changes no payment. An Alipay payer can read the payment's own callback URL in the link, so for Alipay this URL
+ * proves nothing.
  */
 
 const adapters: Readonly<Record<Channel, ChannelAdapter>> = {
@@ -129,7 +129,7 @@ async function expectRefused(channel: Channel, id: string, sent: Sent, reason: s
   expect(await api.db.callback.count({ where: { outTradeNo: id } })).toBe(0);
   const payment = await api.db.payment.findUniqueOrThrow({ where: { id } });
   expect(payment).toMatchObject({ status: 'paying', channelAnswer: null });
-  // A callback at the payment's own URL counts as a notice if only the channel can know that URL.
+  // nodrop treats a callback at the payment's own URL as a notice if only the channel can know that URL.
   expect(payment.noticedAt === null, channel).toBe(channel === 'alipay');
 }
 

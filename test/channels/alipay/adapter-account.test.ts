@@ -18,8 +18,8 @@ import {
 } from './support.ts';
 
 /**
- * Tests checks of an account, and certificate mode, against a double. The double verifies and signs with an
- * implementation other than the adapter's.
+ * Tests against a double how the adapter checks an account and how it works in certificate mode. The double has its own
+ * code to verify and sign.
  */
 
 describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {

@@ -3,10 +3,7 @@ import type { ChannelAccount, Credentials, NewRefund, NewTrade } from '../../../
 import { type AlipayDouble, oracleFolder, startAlipayDouble } from '../../doubles/alipay/start.ts';
 import { accountOf, adapter, settingsOf } from './support.ts';
 
-/**
- * Shared set-up of the Alipay adapter's tests against the double. The double verifies and signs with an implementation
- * other than the adapter's.
- */
+/** Shared set-up of the Alipay adapter's tests against the double. The double has its own code to verify and sign. */
 
 export const METHODS = ['page', 'wap', 'precreate'] as const;
 

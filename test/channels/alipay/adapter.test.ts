@@ -21,8 +21,8 @@ import {
 } from './support.ts';
 
 /**
- * Tests trades and refunds at a double that verifies every request and signs every answer. The double shares no
- * implementation with the adapter.
+ * Tests trades and refunds at a double that verifies every request and signs every answer. The double shares no code
+ * with the adapter.
  */
 
 describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
@@ -207,8 +207,8 @@ describe.skipIf(oracleFolder() === undefined)('the Alipay adapter', () => {
     test('if a trade is refunded in full, but not by known refunds, a requested refund is reported as in process', async () => {
       const trade = await paid(adapter, account);
       await adapter.refundTrade(account, trade, refundOf({ amount: 350 }));
-      // The double makes a refund under a number that the adapter does not know. So the adapter cannot find this refund
-      // with a query, as if the refund did not appear yet.
+      // The double makes this refund under a number that the adapter does not know. So a query by the adapter's own
+      // refund number finds nothing, as if the refund did not appear yet.
       await double.tell('refund', { ...named(trade), amount: '7.00' });
       const refund = refundOf({ amount: 700, otherRefunds: 350 });
       expect(await adapter.refundTrade(account, trade, refund)).toEqual({

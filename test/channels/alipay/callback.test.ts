@@ -19,7 +19,10 @@ import {
   THEIRS,
 } from './support.ts';
 
-/** Tests notifications as the double sends them, and forged notifications. */
+/**
+ * Tests which notifications the adapter accepts and which it refuses, and what it reports about an accepted
+ * notification.
+ */
 
 describe('a published notification', () => {
   /**
@@ -111,7 +114,10 @@ describe.skipIf(oracleFolder() === undefined)('notifications from the double', (
   const verify = (body: string, of = account) => adapter.verifyCallback(of, callback(body));
   const paidHere = () => paid(adapter, account, newTrade({ notifyUrl: receiver }));
   const next = () => eventually(() => received.shift());
-  /** A notification about the trade with changed parameters, signed in Alipay's name. */
+  /**
+   * Returns a notification about the trade in which the double changes these parameters before it signs the
+   * notification.
+   */
   const notification = async (trade: NewTrade, changes: Record<string, string> = {}) =>
     (await double.tell<{ body: string }>('notification', { ...named(trade), changes })).body;
 

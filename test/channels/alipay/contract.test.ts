@@ -8,7 +8,7 @@ import type { Books, Contract, Place } from '../contract/types.ts';
 import { describeContract } from '../contract.ts';
 import { accountOf, callback, named, OURS, pay, settingsOf, signed, THEIRS } from './support.ts';
 
-/** The key of the content in an answer. It depends on the method of the request. */
+/** The name of the field that has the content of an answer. The name depends on the method of the request. */
 const answerKey = ({ path }: Sent): string =>
   `${(new URL(path, 'http://x').searchParams.get('method') ?? '').replaceAll('.', '_')}_response`;
 
@@ -49,7 +49,7 @@ describe.skipIf(oracleFolder() === undefined)('Alipay', () => {
       },
     };
     const linkOf = ({ outTradeNo }: Trade) => links.get(outTradeNo) ?? '';
-    /** Signs the changed content of an answer, under the key that belongs to the request. */
+    /** Returns the answer with its content under the key that belongs to the request, and signs the content again. */
     const dress = (answer: Answer, request: Sent): Answer => {
       let whole: Record<string, unknown>;
       try {

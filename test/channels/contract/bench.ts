@@ -45,7 +45,7 @@ export interface Received extends CallbackRequest {
   readonly path: string;
 }
 
-/** The longest time to wait for a message, in ms, in steps of 50 ms. Messages over loopback arrive much earlier. */
+/** The longest time that the suite waits for a message, in ms. Messages over loopback arrive much earlier. */
 const REST_MS = 20_000;
 
 /** A channel that has just started, an adapter for this channel, and the proxy and receivers around them. */
@@ -274,7 +274,7 @@ export class Bench {
     }
   }
 
-  /** A trade in the state that the call needs. */
+  /** Creates a trade in the state that the call needs, and a refund of this trade. */
   async subjectFor(call: Call): Promise<Subject> {
     const trade = call === 'createTrade' ? this.newTrade() : await this.createOpened();
     const refund = this.refundOf(trade);
@@ -368,7 +368,7 @@ export class Bench {
     }, REST_MS);
   }
 
-  /** The content of a request that the suite compares with that of another request. */
+  /** Returns the content of a request. The suite compares it with the content of another request. */
   termsOf(request: Sent): unknown {
     const { method, path, body } = request;
     return this.protocol.terms?.(request) ?? { method, path, body };
@@ -397,8 +397,8 @@ const isOfAnother = (about: CallbackSubject, { outTradeNo, reference }: Trade): 
   (about.reference !== undefined && reference !== null && about.reference !== reference.id);
 
 /**
- * The currencies that the suite tests for a method: all that it accepts. For `any`, one currency for each usual number
- * of decimal places.
+ * The currencies with which the suite tests a method: all currencies that the method accepts. If it accepts `any`, one
+ * currency for each usual number of decimal places.
  */
 export function currenciesOf({ currencies }: MethodDeclaration): readonly [string, ...string[]] {
   if (currencies === 'any') return ['EUR', 'JPY', 'KWD'];

@@ -10,11 +10,11 @@ import {
 import { eventually } from '../../support/progress.ts';
 import { acknowledgement, type Bench, type ContractCase, damaged, type Outcome, outcomeOf } from './bench.ts';
 
-/** Tests that a callback counts only if it is proven, and that nodrop acknowledges it as the channel requires. */
+/** Tests that a callback is accepted only if it is proven, and is acknowledged as the channel requires. */
 
 /** Headers that every request has and no signature covers. */
 const OF_HTTP = new Set(['host', 'connection', 'content-length', 'date', 'accept', 'user-agent']);
-/** In a body longer than this, the suite changes only some bytes of every region. */
+/** If a body has more bytes than this, the suite does not change each byte, but only some bytes of every region. */
 const BYTES_CHANGED = 400;
 
 export const callbackCases: readonly ContractCase[] = [
@@ -82,7 +82,8 @@ export const callbackCases: readonly ContractCase[] = [
       const again = bench.received[1] as CallbackRequest;
       const { notificationId } = await bench.adapter.verifyCallback(bench.account, again);
       expect(notificationId).toBe(verified.notificationId);
-      // The third callback is about the other trade. So the channel has not repeated the stored callback.
+      // The third callback is about the other trade. So the channel has not repeated the acknowledged callback in the
+      // meantime.
       const other = await bench.create();
       await bench.callbackAfter(other, () => bench.pay(other));
       expect(bench.received).toHaveLength(3);
@@ -189,7 +190,7 @@ export const callbackCases: readonly ContractCase[] = [
       const { toleranceMs } = signed;
       const at = async (offsetMs: number) =>
         await signed.sign(request.rawBody, new Date(Date.now() + offsetMs));
-      // The control for the cases below: a callback that the suite signs within the tolerance counts.
+      // The control for the cases below: a callback that the suite signs within the tolerance is accepted.
       for (const offset of [0, 60_000 - toleranceMs, toleranceMs - 60_000])
         expectAbout(await bench.adapter.verifyCallback(bench.account, await at(offset)), trade);
       for (const offset of [-toleranceMs - 5_000, toleranceMs + 5_000, -86_400_000, 86_400_000])

@@ -14,8 +14,7 @@ import type { Answer, Fault, Sent } from './http.ts';
 import type { Call } from './types.ts';
 
 /**
- * Tests that a failure on the way to the channel never counts as an answer, and that the adapter never repeats a
- * request.
+ * Tests that the adapter never reports a failure on the way to the channel as an answer, and never repeats a request.
  */
 
 const JSON_TYPE = { 'content-type': 'application/json' };
@@ -246,7 +245,7 @@ export const failureCases: readonly ContractCase[] = [
           const answer = bench.protocol.refusal(status, code);
           const refusing: Fault = { kind: 'answers', with: (request) => dressed(bench, answer, request) };
           const kinds = new Set<string>();
-          // A call may send several requests. The refusal counts only for the request that it refers to.
+          // A call may send several requests. At least one of them must give the result `rejected` when it is refused.
           await bench.atEachRequest(call, refusing, (outcome) => {
             if ('error' in outcome) kinds.add(errorOf(outcome, `${code} to ${call}`).kind);
           });
@@ -289,7 +288,7 @@ const standardRateLimit = (seconds: number): Answer => ({
 const dressed = (bench: Bench, answer: Answer, request: Sent): Answer =>
   bench.protocol.dress?.(answer, request) ?? answer;
 
-/** Makes the call. Answers each of its requests with this answer. */
+/** Makes the call, and returns this answer to each request that the call sends. */
 async function answered(
   bench: Bench,
   call: Call,
@@ -309,7 +308,7 @@ async function answered(
 
 function expectNothingConcluded(call: Call, outcome: Outcome): void {
   if (!('error' in outcome)) {
-    // checkAccount may at most conclude from an unreadable answer that the account works.
+    // An unreadable answer may show checkAccount that the account works, but nothing else.
     if (call === 'checkAccount') return;
     expect.fail(`${call} concluded ${JSON.stringify(outcome.answer)}`);
   }

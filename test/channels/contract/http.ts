@@ -19,7 +19,7 @@ export interface Answer {
 }
 
 export interface Server {
-  /** Without a trailing slash. */
+  /** The base URL of the server, without a trailing slash. */
   readonly url: string;
   close(): void;
 }

@@ -13,7 +13,8 @@ import {
 } from './bench.ts';
 
 /**
- * Tests that a refund happens once and with exactly the requested amount, and counts as failed only if it has failed.
+ * Tests that a refund happens once and with exactly the requested amount, and is reported as failed only if it has
+ * failed.
  */
 
 export const refundCases: readonly ContractCase[] = [
@@ -142,7 +143,7 @@ export const refundCases: readonly ContractCase[] = [
       expect(refunds.map(({ id }) => id)).toHaveLength(2);
       expect(new Set(refunds.map(({ id }) => id)).size).toBe(2);
       const named = refunds.filter(({ outRefundNo }) => outRefundNo !== undefined);
-      // The answer must name our number of the refund, or list the id that the channel returned for our refund.
+      // The answer must name nodrop's number of the refund, or list the id that the channel returned for this refund.
       const isOurs = refunds.some(
         ({ id, outRefundNo }) => id === ours.channelRefundId || outRefundNo === ours.outRefundNo,
       );

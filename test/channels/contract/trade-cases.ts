@@ -71,8 +71,8 @@ export const tradeCases: readonly ContractCase[] = [
     async run(bench) {
       for (const { name } of bench.declaration.methods) {
         const trade = await bench.createOpened({ method: name });
-        // Without a reference, the number of the trade identifies it. A merchant's own code could also have chosen that
-        // number.
+        // If the trade has no reference, the adapter reads it by its number. A merchant's own code could also have
+        // chosen that number.
         const reference = trade.reference?.id ?? trade.outTradeNo;
         const { amount, currency } = trade;
         const read = () => bench.adapter.readTrade?.(bench.account, reference);
@@ -355,8 +355,8 @@ async function closeOnceAllowed(bench: Bench, trade: NewTrade): Promise<void> {
 }
 
 /**
- * The content of a link that the adapter signs without a request. It is the content of the request that opening the
- * link sends.
+ * The content of a link that the adapter signs without sending a request. The payer sends this content as a request by
+ * opening the link.
  */
 function termsOfLink(bench: Bench, created: unknown): unknown {
   const { url } = (created as { action: { url: string } }).action;

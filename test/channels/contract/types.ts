@@ -7,7 +7,7 @@ import type {
 } from '../../../src/domain/channel.ts';
 import type { Answer, Sent } from './http.ts';
 
-/** What a channel provides so that the contract suite can test it. */
+/** The types that a channel implements so that the contract suite can test its adapter. */
 
 /** An account at the channel, and the adapter that uses it. */
 export interface Party {
@@ -15,7 +15,7 @@ export interface Party {
   readonly account: ChannelAccount;
 }
 
-/** What the suite gives to a channel that it starts. */
+/** The addresses that a channel gets from the suite when the suite starts it. */
 export interface Place {
   /** Starts a proxy in front of the channel. @returns the address that the adapter must call */
   proxyTo(channelUrl: string): Promise<string>;
@@ -41,7 +41,7 @@ export interface Contract {
 
 /** The actual state at the channel. It is read without using the adapter. */
 export interface Books {
-  /** The number of trades at the channel that have this number of the merchant. */
+  /** How many trades at the channel have this trade number, which the merchant chose. */
   readonly trades: number;
   /** The amount that the payer must pay, in whole units of the currency: `10.50`. */
   readonly asked: string;
@@ -55,7 +55,7 @@ export interface Books {
  */
 export interface ContractChannel {
   books(trade: Trade): Promise<Books>;
-  /** @returns false if the channel does not let the payer pay, or no longer does */
+  /** @returns false if the channel never lets the payer pay, or no longer lets the payer pay */
   pay(trade: Trade): Promise<boolean>;
   /** Opens the payment page as the payer does. Only for a channel that creates the trade at that moment. */
   open?(trade: Trade): Promise<void>;
@@ -100,7 +100,7 @@ export const CALLS = [
 ] as const;
 export type Call = (typeof CALLS)[number];
 
-/** The format of the channel's messages. With it, the suite invents messages in the channel's name. */
+/** The format of the channel's messages. The suite uses it to create messages in the channel's name. */
 export interface Protocol {
   /** Returns a refusal with this code in the format of the channel. */
   refusal(status: number, code: string): Answer;
@@ -149,7 +149,10 @@ export interface CallbackProtocol {
   readonly signed?: {
     /** Signs a callback for nodrop's account with this body and this time. */
     sign(rawBody: Buffer, at: Date): CallbackRequest | Promise<CallbackRequest>;
-    /** The largest allowed time difference in both directions, in ms. Null if a callback has no time. */
+    /**
+     * The largest allowed difference between the time of a callback and the present time, in both directions, in ms.
+     * Null if a callback has no time.
+     */
     readonly toleranceMs: number | null;
   };
   /** True if the channel accepts this answer as an acknowledgement of a callback. */

@@ -25,7 +25,7 @@ export interface BookDispute {
 export interface BookTrade {
   readonly id: string;
   readonly account: string;
-  /** The number of the trade that the merchant chose. */
+  /** The trade number, which the merchant chose. */
   readonly no: string;
   /**
    * The amount in the channel's own smallest units. A whole unit consists of 10 to the power of `places` smallest

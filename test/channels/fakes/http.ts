@@ -71,7 +71,10 @@ async function exchange(send: typeof fetch, url: string, init: RequestInit, sign
   }
 }
 
-/** A header with a date, or one that cannot be read, gives no delay. */
+/**
+ * Returns the delay that a Retry-After header states in seconds. A header with a date, or one that cannot be read, sets
+ * no delay.
+ */
 function delayOf(response: Response): { retryAfterMs?: number } {
   const text = response.headers.get('retry-after') ?? '';
   return /^\d{1,6}$/.test(text) ? { retryAfterMs: Number(text) * 1_000 } : {};
@@ -93,7 +96,7 @@ export function signature(secret: string, rawBody: Buffer, at: Date): string {
 }
 
 /**
- * Checks the signature of a body with each of the secrets. Also checks the age of the signature in both directions.
+ * Checks the signature of a body with each of the secrets. The time of the signature must be close to the present time.
  * @throws CallbackError `unverified`
  */
 export function prove({ headers, rawBody }: CallbackRequest, name: string, secrets: readonly string[]): void {

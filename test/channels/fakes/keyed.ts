@@ -28,7 +28,7 @@ import {
 
 /**
  * A fake channel that can only be queried by its own ids. It forgets idempotency keys after a day. After that day,
- * nodrop must search the listing for a trade if it has only its own number of the trade.
+ * nodrop must search the channel's listing for a trade whose id nodrop does not know.
  */
 
 const DAY_MS = 86_400_000;
@@ -385,7 +385,7 @@ export async function startKeyed(
   });
   const tell = async (account: string, content: object) => {
     const body = JSON.stringify(content);
-    // The callback is signed only once. So all its attempts within a day send the same request.
+    // The callback is signed only once. So each delivery attempt within a day sends the same request.
     await notify(place.callbacksTo, { headers: sign(secretOf(account), body), body }, isAcknowledged);
   };
   books.listener = async ({ about, trade }) =>

@@ -196,8 +196,8 @@ export function createLateAdapter(options: FakeOptions): ChannelAdapter {
         case 'ORDER_NOT_EXIST':
           return { state: 'unknown_trade' };
         case 'CLOSE_TOO_EARLY': {
-          // The channel counts from the time when it created the trade. The payment was created earlier than the
-          // trade.
+          // The channel counts a trade's age from the time when it created the trade. The payment was created earlier
+          // than the trade.
           const until = Math.max(Date.parse(createdAt) + CLOSES_AFTER_MS, Date.now() + 10_000);
           return { state: 'not_yet', until: new Date(until).toISOString() };
         }

@@ -3,7 +3,7 @@ import type { ChannelAdapter } from '../../../src/domain/channel.ts';
 import { type MollieDouble, startMollieDouble } from '../../doubles/mollie/start.ts';
 import { ACCOUNT, adapterAt, created, idOf, newTrade, refundOf } from './support.ts';
 
-/** Tests payments that a merchant's own code has created at the double. They have no number of nodrop's. */
+/** Tests payments that a merchant's own code has created at the double, without a number that nodrop chose. */
 
 let double: MollieDouble;
 let adapter: ChannelAdapter;

@@ -8,7 +8,7 @@ import {
   refusalIn,
 } from '../../../src/channels/mollie/classify.ts';
 
-/** An answer of Mollie is definite only if it is about one of the listed fields. */
+/** Tests that an answer of Mollie is definite only if it is about one of the listed fields. */
 
 const OPERATIONS = ['create', 'refund', 'other'] as const satisfies readonly Operation[];
 
@@ -78,7 +78,8 @@ describe('refusals', () => {
         bodies,
         fc.boolean(),
         (operation, status, given, isSame) => {
-          // The status in a random body is almost never the status of its answer.
+          // A random body almost never contains the status of its answer, so the test writes the status into some
+          // bodies.
           const isObject = typeof given === 'object' && given !== null && !Array.isArray(given);
           const body = isObject && isSame ? { title: '', detail: '', ...given, status } : given;
           const { kind } = classify(replyOf(status, body), operation);

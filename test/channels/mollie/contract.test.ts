@@ -6,7 +6,7 @@ import type { Contract, Party, Place } from '../contract/types.ts';
 import { describeContract } from '../contract.ts';
 import { accountOf, adapterAt, CREDENTIALS, stateOf, THEIRS } from './support.ts';
 
-/** Runs the contract suite against the double, which is its own process. */
+/** Runs the contract suite against the double, which runs in its own process. */
 
 let double: MollieDouble;
 beforeAll(async () => {
@@ -20,7 +20,8 @@ const BECOMES = { good: 'refunded', needs_person: 'queued', failed: 'failed' } a
 describeContract('Mollie', async (place: Place): Promise<Contract> => {
   await double.tell('reset', {});
   let offsetMs = 0;
-  // The case does not wait until the double has applied these settings. Instead, the next refund waits.
+  // Resolves when the double has applied the settings of the case. The next refund waits for this, because the case
+  // itself does not.
   let saying: Promise<unknown> = Promise.resolve();
   const direct = adapterAt(await place.proxyTo(double.url));
   const adapter: ChannelAdapter = {

@@ -212,7 +212,7 @@ describe('refunds', () => {
     expect(await refund('r2', 500)).toMatchObject({ state: 'succeeded', amount: 500 });
     expect(await refund('r2', 501)).toMatchObject({ state: 'succeeded', amount: 500 });
     expect(await ledger()).toMatchObject([{ refunded: 500 }]);
-    // A refund of another trade does not count as an answer.
+    // The adapter does not accept an answer about a refund of another trade.
     await expect(
       adapter.queryRefund(ACCOUNT, tradeNamed('another'), refundNamed('r2')),
     ).rejects.toMatchObject({ kind: 'garbage' });

@@ -6,7 +6,7 @@ import { ChannelError } from '../../../src/domain/channel.ts';
 import { adapter, double, pay, refundOf, requests } from './adapter-support.ts';
 import { ACCOUNT, accountOf, adapterAt, CREDENTIALS, created, errorOf, newTrade } from './support.ts';
 
-/** Tests the adapter if Stripe's answer is missing or wrong, or if the account has an error. */
+/** Tests how the adapter behaves if Stripe's answer is missing or wrong, or if the account has an error. */
 
 describe('listings', () => {
   /**

@@ -56,8 +56,8 @@ describe.each(METHODS)('trades by %s', (method) => {
     const trade = newTrade({ method });
     expect(await adapter.findTrade?.(ACCOUNT, trade)).toBe('absent');
     await requests();
-    // Without a reference, nodrop does not know whether the trade exists. Neither a query nor a close searches for the
-    // trade, and neither reports it as missing.
+    // Without a reference, a query and a close cannot find out whether the trade exists. They send no request, and fail
+    // instead of reporting the trade as missing.
     for (const call of [adapter.queryTrade, adapter.closeTrade])
       expect(await errorOf(call(ACCOUNT, trade))).toMatchObject({ kind: 'unreachable' });
     expect(await requests()).toEqual([]);

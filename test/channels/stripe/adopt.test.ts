@@ -3,7 +3,7 @@ import type { ChannelAdapter, NewTrade } from '../../../src/domain/channel.ts';
 import { type StripeDouble, startStripeDouble } from '../../doubles/stripe/start.ts';
 import { ACCOUNT, adapterAt, CREDENTIALS, created, errorOf, idOf, newTrade, signed } from './support.ts';
 
-/** Tests trades that a merchant's own code has created at the double. They have no number of nodrop's. */
+/** Tests trades that a merchant's own code has created at the double, without a number that nodrop chose. */
 
 let double: StripeDouble;
 let adapter: ChannelAdapter;

@@ -10,7 +10,8 @@ import { eventually } from '../../support/progress.ts';
 import { ACCOUNT, accountOf, adapterAt, CREDENTIALS, created, idOf, newTrade, signed } from './support.ts';
 
 /**
- * Tests how a callback is proven, and what each event means. Stripe's own library or the double makes the signatures.
+ * Tests how the adapter verifies a callback, and what it reports for each event. Stripe's own library or the double
+ * makes the signatures.
  */
 
 const adapter = createStripeAdapter();

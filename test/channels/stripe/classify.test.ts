@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { classify, type Operation, type Reply, refusalIn } from '../../../src/channels/stripe/classify.ts';
 
-/** Only the listed answers of Stripe are definite. */
+/** Tests that only the listed answers of Stripe are definite. */
 
 const OPERATIONS = ['create', 'refund', 'other'] as const satisfies readonly Operation[];
 

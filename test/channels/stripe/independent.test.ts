@@ -52,7 +52,7 @@ describe.skipIf(localstripe === undefined)('localstripe', () => {
     return said;
   }
 
-  /** Stands for the payer's browser. The card requires authentication, which then succeeds. */
+  /** Pays the trade, as the payer's browser does. The card requires authentication, which succeeds. */
   async function pay(trade: NewTrade): Promise<void> {
     const { id: method } = await post('/v1/payment_methods', {
       type: 'card',
@@ -188,7 +188,7 @@ describe.skipIf(stripeMock === undefined)('stripe-mock', () => {
       ];
       for (const call of calls) {
         const error = await errorOf(call());
-        // The server accepts the request, and answers with a sample.
+        // The server accepts the request and answers with a sample, which the adapter reports as `garbage`.
         expect(error).toMatchObject({ kind: 'garbage' });
         expect(error.message).toMatch(/^stripe answered (with|200) /);
       }
@@ -199,7 +199,7 @@ describe.skipIf(stripeMock === undefined)('stripe-mock', () => {
   test('stripe-mock accepts the requests of closing a trade and checking an account', async () => {
     for (const method of ['checkout', 'payment_intent']) {
       const outcome = await adapter.closeTrade(ACCOUNT, known(method)).catch((error) => error);
-      // The session in the sample is still open, although the request was to close it.
+      // The sample shows an open session, although the request was to close it. So the adapter may report `garbage`.
       expect(outcome.kind ?? outcome.state).toMatch(/garbage|closed/);
     }
     await expect(

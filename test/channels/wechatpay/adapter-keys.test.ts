@@ -11,7 +11,10 @@ import {
 } from './adapter-support.ts';
 import { accountOf, actionOf, errorOf, newAdapter, newTrade, refundOf } from './support.ts';
 
-/** Tests the keys that verify answers, failures on the way to WeChat Pay, and errors of an account. */
+/**
+ * Tests how the adapter obtains the keys that verify answers, and how it handles failures on the way to WeChat Pay and
+ * errors of an account.
+ */
 
 describe.skipIf(folder === undefined)('keys', () => {
   test('an answer is garbage if it is unsigned, wrongly signed, old, or signed with an unknown key', async () => {
@@ -21,7 +24,7 @@ describe.skipIf(folder === undefined)('keys', () => {
       const error = await errorOf(adapter.queryTrade(direct(), trade));
       expect(error, kind).toMatchObject({ kind: 'garbage' });
     }
-    // A refusal with a wrong signature does not count as an answer.
+    // The adapter does not accept a refusal with a wrong signature either.
     await double.tell('fault', { kind: 'wrong signature', to: 'out-trade-no' });
     expect(await errorOf(adapter.queryTrade(direct(), newTrade()))).toMatchObject({ kind: 'garbage' });
     expect(await adapter.queryTrade(direct(), trade)).toMatchObject({ state: 'paid' });
@@ -42,7 +45,8 @@ describe.skipIf(folder === undefined)('keys', () => {
       expect(await certificatesAsked()).toBe(before + 2);
       await double.tell('signWithOldest', {});
       expect(await adapter.queryTrade(direct(), trade)).toEqual({ state: 'unpaid' });
-      // If a serial number is unknown, the adapter does not search for it with every request.
+      // If the serial number of an answer is unknown, the adapter does not fetch the certificates again for every
+      // answer.
       await double.tell('fault', { kind: 'unknown serial', to: 'out-trade-no', times: 3 });
       for (let nth = 0; nth < 3; nth += 1) await errorOf(adapter.queryTrade(direct(), trade));
       expect(await certificatesAsked()).toBe(before + 2);
@@ -59,8 +63,8 @@ describe.skipIf(folder === undefined)('keys', () => {
     await double.tell('rules', { clockOffsetMs: 12 * 3_600_000 });
     vi.useFakeTimers({ toFake: ['Date'], now: later });
     try {
-      // A call starts the renewal of the certificates in the background. After a failed renewal, the next one starts
-      // only after a pause.
+      // Each call can start a renewal of the certificates in the background. After a failed renewal, the adapter pauses
+      // before it starts another renewal.
       let now = later;
       const failures: unknown[] = [];
       const asked = async () => {

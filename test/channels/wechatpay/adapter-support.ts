@@ -4,8 +4,7 @@ import { oracleFolder, startWechatpayDouble, type WechatpayDouble } from '../../
 import { accountOf, newAdapter, newTrade } from './support.ts';
 
 /**
- * Shared set-up of the WeChat Pay adapter's tests against the double. The double verifies and signs with an
- * implementation other than the adapter's.
+ * Shared set-up of the WeChat Pay adapter's tests against the double. The double has its own code to verify and sign.
  */
 
 export const folder = oracleFolder();

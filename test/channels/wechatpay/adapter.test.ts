@@ -13,8 +13,8 @@ import {
 import { actionOf, errorOf, newTrade, refundOf } from './support.ts';
 
 /**
- * Tests orders and refunds at a double that verifies every request and signs every answer. The double shares no
- * implementation with the adapter.
+ * Tests orders and refunds at a double that verifies every request and signs every answer. The double shares no code
+ * with the adapter.
  */
 
 describe.skipIf(folder === undefined)('orders', () => {
@@ -132,7 +132,7 @@ describe.skipIf(folder === undefined)('orders', () => {
       state: 'not_yet',
       until: new Date(Date.parse(young.createdAt) + 300_000).toISOString(),
     });
-    // The payment was created long before WeChat Pay was asked to create its order.
+    // nodrop created this payment long before it requested the order at WeChat Pay.
     const askedAt = new Date(Date.now() - 60_000).toISOString();
     const late = await createdTrade(newTrade({ askedAt }, 6));
     expect(await adapter.closeTrade(direct(), late)).toEqual({

@@ -43,7 +43,7 @@ describe.skipIf(folder === undefined)('adopted orders', () => {
     expect(await read(reference)).toMatchObject({ reference, terms, answer: { state: 'paid', ...terms } });
     expect(await adapter.queryTrade(account(), trade)).toMatchObject({ state: 'paid', ...terms });
     expect((await adapter.refundTrade(account(), trade, refundOf(trade))).state).not.toBe('failed');
-    // WeChat Pay does not report how much of the order's amount is left to refund.
+    // WeChat Pay does not report how much of the order's amount is left to refund, so nodrop cannot adopt the order.
     expect(await read(reference)).toMatchObject({ unfit: expect.stringMatching(/was refunded/) });
   });
 

@@ -270,8 +270,8 @@ describe.skipIf(folder === undefined)('other callbacks', () => {
     const trade = await paid();
     const other = requestOf(await made(trade, { eventType: 'PAYSCORE.USER_OPEN_SERVICE' }));
     expect(await adapter.verifyCallback(account(), other)).toMatchObject({ kind: 'ignored' });
-    // Callbacks can arrive in any order. If a callback reports a state other than a plain payment, nodrop queries the
-    // order.
+    // Callbacks can arrive in any order. If a callback reports a state other than a successful payment, nodrop queries
+    // the order.
     for (const trade_state of ['USERPAYING', 'REFUND']) {
       const request = requestOf(await made(trade, { content: { trade_state } }));
       expect(await adapter.verifyCallback(account(), request)).toMatchObject({ kind: 'notice' });

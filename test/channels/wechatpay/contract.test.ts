@@ -28,7 +28,7 @@ const setUp =
     const base_url = await place.proxyTo(double.url);
     const party = (changes: Readonly<Record<string, string>>) => {
       const adapter = newAdapter();
-      // The case does not wait until the double has applied `advance`. Instead, the next close waits.
+      // The case does not wait until the double has run the command `advance`, so the next close waits for it.
       const closeTrade: typeof adapter.closeTrade = async (...args) => {
         await doing;
         return await adapter.closeTrade(...args);
@@ -93,7 +93,7 @@ const setUp =
           };
         },
         pay: async ({ outTradeNo }) => (await told('pay', { outTradeNo })) === true,
-        // When a payment fails at WeChat Pay, its order does not change.
+        // A failed payment at WeChat Pay does not change the order.
         decline: setState('NOTPAY'),
         startProcessing: setState('USERPAYING'),
         close: setState('CLOSED'),
