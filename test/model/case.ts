@@ -25,7 +25,7 @@ export const CHANNELS = ['simulator', 'simulator2'] as const;
 export type ChannelName = (typeof CHANNELS)[number];
 const MINUTE = 60;
 const HOUR = 60 * MINUTE;
-/** A case must end after this many rounds of skipped time. */
+/** A case must have ended after at most this many rounds of skipped time. */
 const ROUNDS = 5;
 /** After a payment has ended, the late watch sends at least one more query within this time. */
 const WATCHED_MS = 23 * HOUR * 1000;

@@ -63,7 +63,7 @@ export function paymentEventsRoute(api: Api): Endpoint {
       },
       204: {
         description:
-          'The payment is final, and `Last-Event-ID` is the id of that state: no more events will come.',
+          'The payment is final, and `Last-Event-ID` is the id of its final state, so no more events follow.',
       },
     },
     refusals: ['payment_not_found', 'too_many_readers'],
