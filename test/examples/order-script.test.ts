@@ -46,6 +46,6 @@ test('if the connection of a request dies silently, the request times out and th
   await eventually(() => asked.length === 4);
   const revision = '/orders/order-1/revision?seen=';
   expect(asked.map(({ path }) => path)).toEqual([revision, revision, '/orders/order-1', revision]);
-  // This time is longer than the shop holds an answer.
+  // This timeout is longer than the time for which the shop may hold an answer.
   expect(asked.map(({ timeoutMs }) => timeoutMs)).toEqual(Array(4).fill(35_000));
 });

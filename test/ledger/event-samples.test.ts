@@ -102,7 +102,7 @@ test('every event sample shows a possible state of the ledger', async () => {
       expect(refund.status, what).toBe(body.type.slice('refund.'.length));
       expect(refund.failure === null, what).toBe(refund.status === 'succeeded');
       expect([refund.paymentId, refund.currency], what).toEqual([payment.id, payment.currency]);
-      // If a refund is automatic, its payment's order update is a conflict.
+      // A refund is automatic exactly if its reason is not `requested`, and exactly if `orderUpdate` is `conflict`.
       const isOwed = isAutomaticRefundId(refund.id, payment.id);
       expect([isOwed, isOwed], what).toEqual([
         refund.reason !== 'requested',

@@ -218,7 +218,7 @@ test('creating, changing, cancelling and recovering an order notifies the reques
   const recover = () => recoverPayment(db, terms, 'hash', now());
   expect(await heardOf(recover)).toEqual([keyOf(lost), orderKeyOf(lost.orderId)].toSorted());
   expect(await heardOf(recover)).toEqual([]);
-  // The request completes the order. It is refused, because the recovered attempt is still live.
+  // The request adds the missing data of the order. It is refused anyway, because the recovered attempt is still live.
   const fill = () => attempt(lost.orderId).catch(() => undefined);
   expect(await heardOf(fill)).toEqual([keyOf(lost), orderKeyOf(lost.orderId)].toSorted());
 });
@@ -236,7 +236,7 @@ test('a new attempt that completes a recovered order notifies the requests that 
 
 test('a callback causes a notification even if the payment of the callback is created while the callback is being stored', async () => {
   const payment = await attempt();
-  // The first lookup of the payment returns null, as if the payment had been created after this lookup.
+  // The first lookup returns null, as if the payment were created after that lookup.
   const looks: unknown[] = [];
   const late = db.$extends({
     query: {

@@ -14,7 +14,7 @@ import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
  */
 
 const { db, databaseUrl } = useDatabase();
-/** The database connection of another process. */
+/** A database client that acts as another process. */
 let other: Connection;
 let merchantId: string;
 beforeAll(async () => {

@@ -21,8 +21,8 @@ import { ofTrade } from '../support/callback.ts';
 import { useDatabase } from '../support/stack.ts';
 
 /**
- * Tests answers to queries that say nothing new. Each costs one UPDATE, without a lock or a new row. The ledger counts
- * equal answers, and writes one timeline entry for all of them when a different answer comes.
+ * Tests answers of the channel that repeat the answer before them. Each causes one UPDATE, without a lock or a new row.
+ * The ledger counts equal answers, and writes one timeline entry for all of them when a different answer comes.
  */
 
 const { db, connect } = useDatabase();

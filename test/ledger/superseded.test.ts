@@ -22,7 +22,7 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { ofTrade } from '../support/callback.ts';
 import { useDatabase } from '../support/stack.ts';
 
-/** Tests that a pending event is superseded in the transaction that makes it untrue. */
+/** Tests that nodrop marks a pending event as superseded in the transaction that makes the event untrue. */
 
 const { db } = useDatabase();
 let merchantId: string;

@@ -35,7 +35,7 @@ export interface Reaction {
   readonly delayMs?: number;
   /** The order service answers when this promise resolves. */
   readonly after?: Promise<unknown>;
-  /** If true, the event is applied as by a correct order service, whatever the answer is. */
+  /** If true, the order service applies the event correctly, whatever it answers. */
   readonly apply?: boolean;
 }
 

@@ -4,7 +4,7 @@ export const APPS = {
   '2021000000000002': '2088000000000102',
 } as const;
 
-/** A fault of the next request. If a method is given, it is a fault of the next request with this method. */
+/** A fault of the next request. If `of` is set, it is a fault of the next request with this method. */
 export interface Fault {
   readonly of?: string;
   readonly kind:

@@ -34,7 +34,7 @@ export function handleApi(books: Books, sent: Sent, url: URL): Answer {
     if (profile === undefined) throw new Refused(401, 'Missing authentication, or failed to authenticate');
     const mode = apiKey.startsWith('live_') ? 'live' : 'test';
     const perform = () => route(books, { profile, mode }, sent, url);
-    // For other requests, Mollie ignores the idempotency key.
+    // Mollie ignores the idempotency key of a request that is not a POST.
     const key = sent.method === 'POST' ? sent.headers['idempotency-key'] : undefined;
     return key === undefined ? perform() : once(books, `${profile} ${key}`, sent, perform);
   } catch (error) {

@@ -21,7 +21,7 @@ const named = { outTradeNo: z.string() };
 const trade = z.object(named);
 const nothing = z.object({});
 
-/** The actions of other parties, and commands that set faults. */
+/** Commands that act as payers, merchants or WeChat Pay, and commands that set faults. */
 export const COMMANDS = {
   books: trade,
   /** Returns all orders with their money. */
