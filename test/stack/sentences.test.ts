@@ -1,5 +1,5 @@
-// Tests that nodrop reports each startup problem in exactly one sentence, which says how to fix it. The process exits
-// with code 1.
+// Tests that nodrop reports each startup problem in exactly one sentence, which says how to fix the problem. The
+// process exits with code 1.
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';

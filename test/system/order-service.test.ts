@@ -15,7 +15,7 @@ let shop: OrderService;
 beforeAll(async () => {
   shop = await startOrderService();
   system = await startSystem({ withWorker: true, env: { NODROP_QUERY_SCHEDULE: '2s' } });
-  // The development key creates its merchant when it is first used.
+  // The merchant of the development key is created when the key is first used.
   expect((await system.api('GET', '/v1/orders')).status).toBe(200);
   const settings = { orderServiceUrl: shop.url, orderStatusUrl: shop.statusUrl };
   const set = await setMerchant(system.db, 'demo', settings, system.config.secret, new Date());

@@ -4,8 +4,7 @@ import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
 /**
- * After the loss of the whole Temporal database, everything is restored from the ledger, and nothing happens
- * twice.
+ * Tests the loss of the whole Temporal database. Everything is restored from the ledger, and nothing happens twice.
  */
 
 let system: System;

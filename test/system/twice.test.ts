@@ -7,7 +7,7 @@ import { eventually } from '../support/stack.ts';
 import { type Answer, type System, startSystem } from '../support/system.ts';
 
 // Sends the same requests concurrently to two API processes with two workers, while one API process and one
-// worker are killed. Also sends callbacks that arrive too early. The outcome is the same, whichever process
+// worker are killed. Also sends callbacks that arrive too early. Tests that the outcome is the same, whichever process
 // handles a request.
 
 let s: System;

@@ -4,10 +4,10 @@ import { NET_MS } from '../support/progress.ts';
 import { useHarness } from './harness.ts';
 
 /**
- * If a query activity is cancelled while the channel's answer is in flight, the result of the activity is lost.
- * The answer is not lost, because the activity first records it in the ledger. These tests have their own file,
- * because the time-skipping server stops skipping after a cancelled activity completes. After that, tests run
- * in real time.
+ * Tests query activities that are cancelled while the channel's answer is in flight. The result of the activity is
+ * lost. The answer is not lost, because the activity first records it in the ledger. These tests have their own file,
+ * because the time-skipping server stops skipping after a cancelled activity completes. After that, tests run in real
+ * time.
  */
 
 const h = useHarness();

@@ -4,7 +4,10 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { eventually } from '../support/progress.ts';
 import { useHarness } from './harness.ts';
 
-/** Tests that after a notice nodrop queries the channel until it answers, whatever the status of the payment is. */
+/**
+ * Tests that nodrop queries the channel after a notice until the channel answers, whatever the status of the payment
+ * is.
+ */
 
 const h = useHarness();
 afterEach(async () => {

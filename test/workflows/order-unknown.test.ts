@@ -152,7 +152,7 @@ test('the money of an unknown order is refunded once, but only after the order s
     attention: null,
   });
   const deliveries = await deliveriesOf(payment);
-  // The events about the refund do not wait for a day of order_unknown, because they move no money.
+  // After `order_unknown`, nodrop does not retry the events about the refund, because they move no money.
   expect(deliveries.map(({ event, status, attempts }) => [event.type, status, attempts > 1])).toEqual([
     ['payment.succeeded', 'gone', true],
     ['payment.conflict', 'gone', false],

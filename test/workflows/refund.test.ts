@@ -149,8 +149,7 @@ test('if the channel forgets a refund that it was processing, the refund is requ
   await done(refund.id);
   expect(h.refundCalls(refund.id).map(({ call }) => call)).toEqual([
     ...['query', 'refund', 'query', 'query'],
-    // nodrop has already requested this refund. So it does not query the refund again before it repeats the
-    // request.
+    // nodrop sends an extra query only before the first refund request. So there is none before this repeated request.
     'refund',
   ]);
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 500n });

@@ -90,7 +90,7 @@ async function atStripe<T>(act: (books: RunningDouble['books']) => T): Promise<T
 const pay = (payment: Payment, outcome: 'paid' | 'processing' = 'paid') =>
   atStripe((books) => books.pay(sessionOf(payment), outcome));
 
-/** Delivers the events about Stripe's recent changes as callbacks, as the API receives them. */
+/** Delivers Stripe's recent events as callbacks, as the API receives them. */
 async function callBack(): Promise<void> {
   const adapter = h.channels.get('stripe');
   if (adapter === undefined) throw new Error('there is no such channel');

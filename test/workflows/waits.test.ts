@@ -207,7 +207,7 @@ test('money is settled even if the attention about the failing order update cann
   await refuse('refuse_paid', "NEW.status = 'succeeded'");
   await refuse('refuse_attention', "NEW.attention = 'order_update_failing'");
   await h.callback(payment);
-  // During this time, more attempts fail than are needed to raise the attention.
+  // In this time, more attempts fail than nodrop allows before it raises the attention.
   await h.pass(1_200);
   expect(await scheduled(payment)).toContain('raiseAttention');
   await h.db.$executeRawUnsafe('DROP FUNCTION refuse_paid() CASCADE');
