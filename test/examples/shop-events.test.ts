@@ -73,7 +73,7 @@ test('an event that is delivered several times and concurrently is applied once'
 
 test('an older event that arrives after a newer event has no effect', async () => {
   const payment = { id: newId('pay') };
-  // When the success arrives, a refund of the payment is already due. So the shop does not grant the goods.
+  // When the success event arrives, a refund of the payment is already due. So the shop does not grant the goods.
   const conflict = eventOf('payment.conflict', orderId, {
     version: 2,
     payment: { ...payment, orderUpdate: 'conflict' },

@@ -9,7 +9,7 @@ import { recordEvent } from '../../src/ledger/events.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { useDatabase } from '../support/stack.ts';
 
-/** Tests that sample events have the same fields as real events. Test events are marked and pay nothing. */
+/** Tests that sample events have the same fields as real events. Test events are marked as such, and pay no order. */
 
 const { db } = useDatabase();
 
@@ -102,7 +102,8 @@ test('every event sample shows a possible state of the ledger', async () => {
       expect(refund.status, what).toBe(body.type.slice('refund.'.length));
       expect(refund.failure === null, what).toBe(refund.status === 'succeeded');
       expect([refund.paymentId, refund.currency], what).toEqual([payment.id, payment.currency]);
-      // A refund is automatic exactly if its reason is not `requested`, and exactly if `orderUpdate` is `conflict`.
+      // An automatic refund has a reason other than `requested`, and its payment's `orderUpdate` is `conflict`. This is
+      // true of no other refund.
       const isOwed = isAutomaticRefundId(refund.id, payment.id);
       expect([isOwed, isOwed], what).toEqual([
         refund.reason !== 'requested',

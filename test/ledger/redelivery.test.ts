@@ -26,8 +26,8 @@ import {
 } from './redelivery-support.ts';
 
 /**
- * Tests when nodrop makes a pending delivery earlier than planned. This depends only on the rows, so all workers decide
- * in the same way.
+ * Tests when nodrop attempts a pending delivery earlier than planned. The decision depends only on the database, so all
+ * workers make the same decision.
  */
 
 /** A database client that acts as another worker. */

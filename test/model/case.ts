@@ -42,7 +42,7 @@ export interface CaseOptions {
   readonly latePayment: LatePayment;
   /** The expiry of the order; null when it has none. */
   readonly expiresInSeconds: number | null;
-  /** The channel's final decision about a payment that was in process for long. */
+  /** The channel's final decision about a payment that was in process for a long time. */
   readonly decides: 'success' | 'declined';
   /** Whether the merchant has its own shop, which gets events. */
   readonly hasShop: boolean;
@@ -158,7 +158,7 @@ export class Case {
     if (first !== id) this.wrong.push(`key ${key} was first payment ${first} and then ${id}`);
   }
 
-  /** The payer acts in the wallet, before or after the expiry. Only the channel may refuse. */
+  /** The payer acts in the wallet, before or after the expiry. Only the channel may refuse this action. */
   async pay(nth: number, result: 'success' | 'declined' | 'processing'): Promise<void> {
     const { network, simulator } = this.world;
     const payment = await this.#attempt(nth);

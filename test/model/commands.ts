@@ -222,7 +222,9 @@ const strangeCallbacks = fc
     { callback: { duplicates: 2, outOfOrder: true } },
   )
   .map(faultOf);
-/** The channel answers queries with an older state of the trade than it uses for a close. */
+/**
+ * The channel answers queries with an older state of the trade, but uses the current state when it closes the trade.
+ */
 const lags = fc.constant(faultOf({ callback: { dropRate: 1 }, query: { lagMs: 3_600_000 } }));
 /** A payer who is already in the wallet can pay a trade that the channel reports as closed. */
 const closesInVain = fc.constant(faultOf({ close: { ineffectiveRate: 1 } }));
@@ -449,7 +451,7 @@ export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
   ),
 );
 
-/** The steps for `fc.commands`. More likely steps are repeated in this list. */
+/** The steps for `fc.commands`. A step that must occur more often is repeated in this list. */
 export const STEPS: fc.Arbitrary<Step>[] = [
   ...several(2, create),
   ...[secondWhileSilent, allPay, lateArrival],

@@ -215,7 +215,7 @@ export function checkPromises(facts: Facts): string[] {
     `received ${came}: ${paid} pays the order, ${back} is refunded, ${shown} needs an operator`,
   );
 
-  // P4: whatever the API acknowledged is stored.
+  // P4: every callback that the API acknowledged is stored.
   const stored = new Set(facts.callbacks.map(({ notificationId }) => notificationId));
   for (const id of facts.acknowledged)
     must(stored.has(id), `callback ${id} was acknowledged and is not stored`);

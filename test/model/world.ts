@@ -479,8 +479,7 @@ export async function startWorld(): Promise<World> {
     );
   };
   /**
-   * If all of the order's workflows wait for a time, returns a text that shows their progress; otherwise
-   * undefined.
+   * Returns a text that shows the progress of the order's workflows. Returns undefined while one of them has work.
    */
   const resting = async (orderId: string): Promise<string | undefined> => {
     if (await isBusy(orderId)) return undefined;

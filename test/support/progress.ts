@@ -45,10 +45,10 @@ export function runningTime(): () => number {
 export const API_BUDGET_MS = 8_000;
 
 /**
- * Runs an operation that may hit a time limit of nodrop on a slow machine. If it hits the limit, that proves
- * nothing, so the operation runs again. An outcome before the limit counts immediately.
+ * Runs an operation that may reach a time limit of nodrop on a slow machine. An outcome that comes from the limit
+ * proves nothing, so the operation is run again. Any other outcome is returned.
  * @param limitMs the shortest time limit of nodrop that applies to the operation
- * @param ranOut whether the outcome can come from a time limit
+ * @param ranOut returns true if the outcome can come from a time limit
  */
 export async function unlessOutOfTime<T>(
   limitMs: number,

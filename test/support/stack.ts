@@ -294,7 +294,7 @@ const LEDGER_STATE = `
 
 /**
  * As long as this ledger changes, `eventually` continues to wait.
- * @returns a function that ends this
+ * @returns a function that stops watching the ledger
  */
 export function watchLedger(url: string, pids?: Watched['pids']): () => void {
   return watch({

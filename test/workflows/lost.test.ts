@@ -86,7 +86,7 @@ async function recover(payment: Payment): Promise<void> {
   await h.workflows.wake(payment, 10_000);
 }
 
-/** A payment with a next action. Its row was deleted, and its workflow has noticed this. */
+/** A payment with a next action. Its row was deleted, and its workflow has detected the loss. */
 async function newLost(options: Parameters<Harness['newPayment']>[0] = {}): Promise<Payment> {
   const payment = await h.newPayment(options);
   const run = await h.start(payment);

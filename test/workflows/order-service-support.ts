@@ -45,7 +45,7 @@ export const done = (payment: Payment) =>
 
 export const eventsOf = async ({ id }: Payment) =>
   (await h.db.event.findMany({ where: { paymentId: id }, orderBy: { version: 'asc' } })).map(
-    // Events are sorted by their version, which also grows with the clock.
+    // Versions also grow with the clock. So the text contains the event's position and not its version.
     ({ type }, i) => `${i + 1} ${type}`,
   );
 export const deliveriesOf = ({ id }: Payment) =>

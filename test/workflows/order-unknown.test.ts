@@ -47,7 +47,7 @@ const done = (payment: Payment) => h.env.client.workflow.getHandle(paymentWorkfl
 
 const eventsOf = async ({ id }: Payment) =>
   (await h.db.event.findMany({ where: { paymentId: id }, orderBy: { version: 'asc' } })).map(
-    // Events are sorted by their version, which also grows with the clock.
+    // Versions also grow with the clock. So the text contains the event's position and not its version.
     ({ type }, i) => `${i + 1} ${type}`,
   );
 const deliveriesOf = ({ id }: Payment) =>

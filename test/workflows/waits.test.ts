@@ -72,8 +72,8 @@ async function renewals(count: number, { payment, since }: Awaited<ReturnType<ty
 }
 
 /**
- * Makes every update of a payment fail if this SQL condition is true for it. To let the updates succeed again, drop the
- * function `name`.
+ * Makes an update of a payment fail if this SQL condition is true for the updated row. To let the updates succeed
+ * again, drop the function `name`.
  */
 async function refuse(name: string, condition: string) {
   await h.db.$executeRawUnsafe(

@@ -60,7 +60,7 @@ async function api(query: URLSearchParams, body: URLSearchParams): Promise<Answe
   return { status: 200, type: 'text/html;charset=utf-8', body: text };
 }
 
-/** The terms of a link or a code that the payer opens. @throws Refused */
+/** Reads the terms of the trade from the link or code that the payer opens. @throws Refused */
 async function termsOf(url: URL): Promise<Terms> {
   if (url.pathname.startsWith('/qr/')) {
     const terms = books.codes.get(url.pathname.slice('/qr/'.length));

@@ -14,7 +14,7 @@ export class Notifier {
   readonly sellers: Readonly<Record<string, string>>;
   fate: Fate = 'delivered';
   readonly held: { url: string; body: string }[] = [];
-  /** How the merchant answered the notifications, oldest first. */
+  /** The merchant's answers to the notifications, oldest first. */
   readonly answers: { status: number; body: string }[] = [];
 
   constructor(books: Books, oracle: Oracle, sellers: Readonly<Record<string, string>>) {

@@ -48,11 +48,11 @@ export const COMMANDS = {
   fault: faultSchema,
   /** Sets new faults. They replace all remaining faults. */
   faults: z.object({ faults: z.array(faultSchema) }),
-  /** Makes a new platform certificate, which signs from now on. The older certificates are still listed. */
+  /** Makes a new platform certificate, whose key signs from now on. The older certificates are still listed. */
   rotate: nothing,
-  /** Removes the older certificates from the list. The newest certificate signs. */
+  /** Removes the older certificates from the list. The key of the newest certificate signs. */
   retire: nothing,
-  /** Makes the older certificate sign again. */
+  /** Lets the key of the older certificate sign again. */
   signWithOldest: nothing,
   /** Creates a callback without sending it. */
   callback: z.object({
