@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { eventually } from '../support/stack.ts';
 
-// Runs the script of the shop's order page on a simulated page with a simulated clock.
+// Tests the script of the shop's order page, on a simulated page with a simulated clock.
 
 const SCRIPT = readFileSync(new URL('../../examples/shop/order.js', import.meta.url), 'utf8');
 const AsyncFunction = Object.getPrototypeOf(async () => {}).constructor;

@@ -28,8 +28,8 @@ import { ofTrade } from '../support/callback.ts';
 import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 
 /**
- * Tests that waiting requests are notified of a visible change once, after its commit. The notification is never sent
- * in a transaction that moves money.
+ * Tests that waiting requests are notified once of each visible change, after its commit. The notification is never
+ * sent in a transaction that moves money.
  */
 
 const { db, databaseUrl } = useDatabase();
@@ -167,7 +167,7 @@ test('no transaction of the ledger sends a notification', async () => {
   }
   expect(transactions).toBeGreaterThan(10);
   expect(notified).toBeGreaterThan(10);
-  // On every connection, the setting lasts only for one statement.
+  // The changed setting lasts only for one statement, so every connection has the default again.
   for (let i = 0; i < 5; i++) {
     expect(await db.$queryRaw`SELECT current_setting('synchronous_commit') AS value`).toEqual([
       { value: 'on' },

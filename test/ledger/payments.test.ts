@@ -103,7 +103,7 @@ test('the policy of the merchant decides what happens to late money', async () =
   );
   const outcomes: unknown[] = [];
   for (const { id: shop } of shops) {
-    // Each merchant uses the same order number.
+    // All merchants use the same order number.
     const { id, expiresAt } = await attempt('simulator', 'late', shop);
     await recordCreated(db, id, ACTION, now());
     await endPayment(db, id, 'closed', 'expired', expiresAt);
@@ -173,7 +173,7 @@ test('a callback that reuses a notification id for another trade is a separate c
   for (const { id } of [first, second]) await settlePayment(db, id, now());
   expect(await row(first.id)).toMatchObject({ status: 'created', channelAnswer: null });
   expect(await row(second.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
-  // If the callbacks are repeated, the same two rows are found.
+  // A repeated callback is found in its own row, so there are still two rows.
   expect((await store(second.id, PAID)).id).toBe(stored.id);
   expect(await db.callback.count({ where: { notificationId: 'reused' } })).toBe(2);
 });

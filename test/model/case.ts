@@ -72,7 +72,7 @@ export class Case {
   readonly #cancelled = new Set<string>();
   /**
    * All amounts that the merchant requested for the order, oldest first. `#changing` is the number of these requests
-   * without an answer.
+   * that have no answer yet.
    */
   readonly #asked = [AMOUNT];
   #changing = 0;

@@ -53,8 +53,8 @@ export class ListedRefunds {
   }
 
   /**
-   * How much refunded money of a trade the bank returned, in minor units. This includes refunds that nodrop did
-   * not request.
+   * How much of a trade's refunded money the bank returned to the merchant, in minor units. This includes refunds that
+   * nodrop did not request.
    */
   reversedOf(outTradeNo: string): { readonly ours: number; readonly others: number } {
     const reversed = [...this.#made.values()].filter(

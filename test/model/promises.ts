@@ -24,8 +24,8 @@ export interface Facts {
   /** The amounts that were refunded directly at the channel, in minor units by out-trade-no. */
   readonly external: ReadonlyMap<string, number>;
   /**
-   * How much refunded money of a payment the bank returned, in minor units. This includes refunds that nodrop
-   * did not request.
+   * How much of a payment's refunded money the bank returned to the merchant, in minor units. This includes refunds
+   * that nodrop did not request.
    */
   readonly reversedOf: (paymentId: string) => { readonly ours: number; readonly others: number };
   readonly cancelAsked: boolean;
@@ -324,7 +324,7 @@ function checkOrder(
   const cameBack = payer === undefined ? 0 : reversedOf(payer.id).ours + reversedOf(payer.id).others;
   const undecided = payments.some(({ orderUpdate }) => orderUpdate === 'review');
   const isBack = payer !== undefined && payer.refundedAmount === payer.receivedAmount;
-  // True if the payment paid the order and was refunded in full before the shop acknowledged.
+  // True if a payment paid the order and was refunded in full before the shop acknowledged it.
   const isSuperseded = payer === undefined && order.paidPaymentId !== null;
   const expected =
     payer !== undefined || isSuperseded

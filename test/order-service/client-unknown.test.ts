@@ -18,8 +18,8 @@ import {
 } from './client-support.ts';
 import { CERTIFICATE, PRIVATE_KEY } from './self-signed.ts';
 
-// Tests that the outcome of a call is unknown if the order service gives no definite answer, whatever fails and at any
-// time.
+// Tests that the outcome of a call is unknown if the order service gives no definite answer, whatever fails and
+// whenever it fails.
 
 /** A server that uses the TCP connection directly, so that a test can make it misbehave. */
 async function connect(onSocket: (socket: Socket) => void): Promise<string> {

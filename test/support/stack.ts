@@ -164,8 +164,8 @@ export interface UsedDatabase {
 }
 
 /**
- * Gives the tests of this file or `describe` a migrated database without rows, and clients of its ledger. Hooks
- * that are registered later can use the database, and it is dropped after their teardown.
+ * Gives the tests of this file or `describe` a migrated database without rows, and clients of its ledger. Hooks that
+ * are registered later can use the database. The database is dropped after the teardown of these hooks.
  * @param options.perTest each test gets its own database, so each test must read the fields of the result again
  */
 export function useDatabase({ perTest = false } = {}): UsedDatabase {

@@ -6,8 +6,8 @@ import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
 /**
- * Tests delivery to the order service in the real system. Whichever process dies, delivery is retried until the
- * service agrees. The service agrees only once.
+ * Tests delivery to the order service in the real system. nodrop retries a delivery until the service agrees, whichever
+ * process dies. The service agrees only once.
  */
 
 let system: System;

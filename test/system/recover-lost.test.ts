@@ -132,8 +132,8 @@ test('recover --lost names the rows that it cannot restore, and ends a lost refu
 });
 
 /**
- * Requests a refund at the channel with the idempotency key of attempt `attempt`, and deletes the refund's row. The
- * channel completes the refund after `processingMs` milliseconds.
+ * Requests a refund, deletes its row, and then makes the refund at the channel under the number of attempt `attempt`.
+ * The channel completes the refund after `processingMs` milliseconds.
  * @returns its id
  */
 async function newMade(paymentId: string, processingMs: number, attempt = 1): Promise<string> {

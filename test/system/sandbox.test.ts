@@ -18,8 +18,8 @@ import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
 /**
- * Checks that the whole service does what docs/sandbox.md says: each row of its table, the short expiry, and
- * its commands.
+ * Tests that the whole service does what docs/sandbox.md says: each row of its table, the short expiry, and its
+ * commands.
  */
 
 let system: System;

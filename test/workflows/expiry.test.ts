@@ -210,7 +210,7 @@ describe.each([
           creates = 0;
           return { payment, trade, lateBy };
         },
-        // The workflow gets here only if the machine was so slow that every attempt has ended.
+        // The trade is created this late only if the machine was so slow that every attempt had ended before.
         ({ lateBy }) => lateBy > IN_TIME_MS,
       );
       expect(trade?.state).toBe('CLOSED');

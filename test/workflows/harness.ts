@@ -259,8 +259,8 @@ async function bundleOf(interceptors: readonly string[] = []): ReturnType<typeof
 }
 
 /**
- * Starts a harness for the tests of this file or `describe`. Hooks that are registered later can use the
- * harness, and it is stopped after they have run.
+ * Starts a harness for the tests of this file or `describe`. Hooks that are registered later can use the harness. The
+ * harness is stopped after these hooks have run.
  * @param options.perTest if true, each test gets its own harness
  * @param later returns further options, which may depend on hooks that were registered earlier
  */

@@ -51,7 +51,7 @@ test('if the query after a notice for a settled payment fails, the sweep causes 
   await eventually(() => h.askedAt(payment).length > asked);
   expect(await isAnswered(payment)).toBe(false);
   await h.simulator.setFaults({ query: { errorRate: 0 } });
-  // No sweep runs in this test, so the test does the sweep's work.
+  // No sweep runs in this test. So the test sends the signal that a sweep would send.
   await h.workflows.notice(payment, 10_000);
   await eventually(() => isAnswered(payment));
   expect((await h.row(payment.id)).refundedAmount).toBe(300n);

@@ -18,8 +18,8 @@ import {
 } from './order-service-support.ts';
 
 /**
- * Tests refusals by the order service, and decisions by an operator or a refund before the order service answers. In
- * each case the money is applied or refunded exactly once.
+ * Tests payments that the order service refuses, and payments that an operator accepts or refunds before the order
+ * service answers. In each case, the money is applied or refunded exactly once.
  */
 
 const sweep = async () =>

@@ -46,7 +46,7 @@ export class Notifier {
     };
   }
 
-  /** Records a notification, and sends it to the merchant in the background. */
+  /** Creates a notification. `fate` decides whether it is sent in the background, held or lost. */
   async tell(trade: BookedTrade, refundNo?: string): Promise<void> {
     const notification = { url: trade.notifyUrl, body: await this.write(this.params(trade, refundNo)) };
     if (this.fate === 'held') this.held.push(notification);

@@ -4,7 +4,7 @@ import { problem } from './http.ts';
 
 export type PaymentStatus = 'open' | 'pending' | 'authorized' | 'paid' | 'canceled' | 'expired' | 'failed';
 
-/** Amounts in the books are in units of the currency's last decimal place at Mollie. */
+/** Amounts in the books are integers, in the smallest unit that Mollie uses for the currency. */
 export interface Payment {
   readonly id: string;
   readonly profile: string;
@@ -43,7 +43,7 @@ export interface Chargeback {
 }
 
 /**
- * A call of a webhook, with its address, its body and the status of the answer. The status is null if there was no
+ * A call to a webhook, with its address, its body and the status of the answer. The status is null if there was no
  * answer.
  */
 export interface WebhookCall {

@@ -19,8 +19,8 @@ export class Keys {
   }
 
   /**
-   * Returns the stored answer to this request. If there is none, returns the answer of `perform`, and stores it if the
-   * endpoint ran.
+   * Returns the stored answer to this request. If no answer is stored, returns the answer of `perform`, and stores it
+   * if the endpoint ran.
    */
   once(key: string, request: string, perform: () => Answer): Answer {
     const at = this.#now();

@@ -3,7 +3,7 @@ import type { Books, Order } from './books.ts';
 import type { CallbackPlan, Caller } from './caller.ts';
 import { makeKey } from './keys.ts';
 
-/** A fault that the next requests have. */
+/** A fault of the next requests. */
 export const faultSchema = z.object({
   kind: z.enum([
     ...(['status', 'silent', 'acts, then silent', 'nonsense', 'wrong signature', 'unknown serial'] as const),
