@@ -75,7 +75,7 @@ test('every event sample shows a possible state of the ledger', async () => {
   const kept = { merchantId: merchant.id };
   for (const { what, body } of samples()) {
     const { payment, order, refund } = body.data;
-    // Returns the times of the steps in the sequence in which the steps happen. It leaves out times that are null.
+    // The times of the steps, in the sequence in which the steps happen. Times that are null are left out.
     const times = Object.entries({
       orderCreated: order.createdAt,
       created: payment.createdAt,

@@ -21,7 +21,7 @@ import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 
 /**
  * Tests transactions of several processes that wait for the lock of one order, in both sequences. The later transaction
- * begins before the earlier one has committed, but it must decide by the state that the earlier one commits.
+ * begins before the earlier one has committed, but it must use the state that the earlier one commits.
  */
 
 const { db, databaseUrl, connect } = useDatabase();

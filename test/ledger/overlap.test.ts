@@ -9,8 +9,8 @@ import { ofTrade } from '../support/callback.ts';
 import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 
 /**
- * Tests two overlapping transactions of one order. The second transaction must decide on the state that the first one
- * has committed.
+ * Tests two overlapping transactions of one order. The second transaction must use the state that the first one has
+ * committed.
  */
 
 const { db, databaseUrl } = useDatabase();

@@ -41,8 +41,8 @@ export interface World extends Pick<Harness, 'env' | 'db' | 'simulator' | 'secre
   /** Ends all faults and empties the channel's ledger. */
   begin(): Promise<void>;
   /**
-   * Resolves when every part of the system only waits. Time may be skipped only then. The server also skips
-   * time while a task is on its way to a worker, and then treats the task as lost.
+   * Resolves when no part of the system has work to do. Time may be skipped only then. The server also skips time while
+   * a task is on its way to a worker, and then treats the task as lost.
    */
   quiet(orderId: string): Promise<void>;
   /** Lets time pass. Call this only after `quiet` has resolved. */
@@ -285,9 +285,9 @@ const PATIENT_LOOKS = 120;
 const ENDLESS_LOOKS = 240;
 
 /**
- * A bug of the time-skipping server. Either it does not know an activity that is open in its own history, or it
- * waits for an activity of a workflow that has ended, or its clock stops while all parts only wait. nodrop is
- * not the cause, so the case is run again.
+ * A bug of the time-skipping server, and not of nodrop. So the case is run again. The server does not know an activity
+ * that is open in its own history, or waits for an activity of a workflow that has ended. Or its clock stops while all
+ * parts wait.
  */
 export class ServerFault extends Error {
   override readonly name = 'ServerFault';

@@ -15,7 +15,7 @@ beforeEach(async () => {
   await h.simulator.setFaults({ query: { errorRate: 0 } });
 });
 
-/** Resolves when the answer is recorded. The query activity has not returned it yet. */
+/** Records the channel's answer, as the query activity does before it returns. */
 async function writeDown(paymentId: string) {
   const at = new Date(await h.now());
   const answer = { channelPaymentId: 'trx', amount: 1990, currency: 'CNY', paidAt: at.toISOString() };

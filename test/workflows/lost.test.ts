@@ -145,7 +145,7 @@ test('if a row cannot be read, the workflow retries at growing intervals of up t
   await eventually(() => readsOf(payment.id).length > before);
   await h.pass(200);
   const looks = readsOf(payment.id).slice(before);
-  // The workflow waits 0, 2, 4, 8, 16 and 32 s, and after that one minute before each check.
+  // Before its checks, the workflow waits 0, 2, 4, 8, 16 and 32 s. After that, it waits one minute before each check.
   const seconds = looks.slice(1).map((at, i) => Math.round((at - (looks[i] ?? 0)) / 1000));
   expect(seconds).toEqual([2, 4, 8, 16, 32, 60, 60]);
   expect(await attentionShown(run.workflowId)).not.toBe('"row_lost"');

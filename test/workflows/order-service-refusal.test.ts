@@ -254,7 +254,7 @@ test('if all money is refunded during a delivery attempt, the answer to this att
     'payment.conflict delivered',
   ]);
   expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'conflict', attention: null });
-  // The conflict is the newest event that the order service gets, so it takes the goods back.
+  // The conflict is the newest event that the order service gets, so the order service takes the goods back.
   expect(shop.order(payment.orderId).known.get(payment.id)).toMatchObject({ type: 'payment.conflict' });
 });
 

@@ -30,7 +30,7 @@ export async function set(settings: MerchantSettings): Promise<void> {
   if (given?.secret != null) shop.secret = given.secret;
 }
 
-/** A payment of a new order whose money has arrived. */
+/** A payment of a new order. The payment's money has arrived. */
 export async function receive(options: Parameters<Harness['newPayment']>[0] = {}): Promise<Payment> {
   const payment = await h.newPayment(options);
   await h.start(payment);

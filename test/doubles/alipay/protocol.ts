@@ -1,4 +1,4 @@
-/** The applications that the double knows. Each has its seller. */
+/** The applications that the double knows, each with the number of its seller. */
 export const APPS = {
   '2021000000000001': '2088000000000101',
   '2021000000000002': '2088000000000102',

@@ -3,8 +3,8 @@ import { type Books, type Chargeback, inWhole, type Payment, placesOf, type Refu
 import { hal, problem } from './http.ts';
 
 /**
- * Mollie's API, which reads and changes the books. The messages and fields of refusals are Mollie's, where Mollie
- * documents them.
+ * Mollie's API, which reads and changes the books. Refusals have Mollie's messages and fields, where Mollie documents
+ * these.
  */
 
 const HOUR_MS = 3_600_000;

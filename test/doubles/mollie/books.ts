@@ -69,8 +69,8 @@ const LIVES_MIN: Readonly<Record<string, number>> = {
 };
 const LIVES_MIN_WITHOUT_METHOD = 15;
 /**
- * The pauses between calls of a webhook. Mollie calls at most ten times, the first time immediately:
- * https://docs.mollie.com/reference/webhooks. The pauses are shorter here.
+ * Mollie calls a webhook at most ten times, the first time immediately: https://docs.mollie.com/reference/webhooks. The
+ * double's pauses between these calls are shorter than Mollie's.
  */
 const CALLS_AT_MOST = 10;
 const CALL_AGAIN_MS = 50;

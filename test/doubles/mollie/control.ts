@@ -31,7 +31,7 @@ export const COMMANDS = {
   foreignPayment: z.object({ amount: z.int(), metadata: z.unknown() }),
   faults: z.array(z.object({ kind: z.enum(FAULTS), of: z.string(), times: z.int().default(1) })),
   pruneKeys: z.object({}),
-  /** Sets whether the double calls webhooks. It records the calls in any case. */
+  /** Sets whether the double calls webhooks. It records each call even if it does not make the call. */
   webhooks: z.object({ called: z.boolean() }),
   /** Returns the webhook calls so far. */
   calls: z.object({}),

@@ -84,7 +84,7 @@ export interface RefundPlan {
 /** The state of the Stripe double. Its methods act as payers, banks and merchants. */
 export class Books {
   url = '';
-  /** The keys that the double accepts. It refuses all others. */
+  /** The keys that the double accepts. It refuses all other keys. */
   secretKeys: ReadonlySet<string> = new Set(['sk_test_double', 'rk_test_double']);
   readonly sessions = new Map<string, Session>();
   readonly intents = new Map<string, Intent>();
