@@ -27,7 +27,7 @@ test('if the connection of a request dies silently, the request times out and th
       },
     },
     setTimeout: (resolve: () => void) => setImmediate(resolve),
-    // The second request for the revision is answered. Every other request hangs.
+    // Only the second request for the revision gets an answer. All other requests hang.
     fetch: (path: string, { signal }: { signal?: AbortSignal } = {}) =>
       new Promise((resolve, reject) => {
         const timeoutMs = signal === undefined ? Number.POSITIVE_INFINITY : (pending.get(signal) ?? 0);

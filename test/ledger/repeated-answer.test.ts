@@ -185,7 +185,7 @@ test('when a different answer arrives, the equal answers before it get one entry
   const first = ['The channel answered unpaid.', { state: 'unpaid', by: 'query' }];
   expect(await entriesOf(id)).toEqual([first]);
   expect(await poll(id, { state: 'processing' }, 10)).toBe('locked');
-  // An answer that came only once gets no timeline entry for equal answers.
+  // If an answer came only once, no timeline entry counts it.
   expect(await poll(id, UNPAID, 11)).toBe('locked');
   expect(await entriesOf(id)).toEqual([
     first,

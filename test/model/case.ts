@@ -27,7 +27,7 @@ const MINUTE = 60;
 const HOUR = 60 * MINUTE;
 /** A case must have ended after at most this many rounds of skipped time. */
 const ROUNDS = 5;
-/** After a payment has ended, the late watch sends at least one more query within this time. */
+/** Within this time after the end of a payment, the late watch sends at least one more query. */
 const WATCHED_MS = 23 * HOUR * 1000;
 
 interface Answer {
@@ -60,9 +60,9 @@ export class Case {
   readonly #unanswered: Promise<unknown>[] = [];
   /** Violations that were found while the case ran. */
   readonly wrong: string[] = [];
-  /** The refund in the first answer to each idempotency key. */
+  /** For each idempotency key, the refund in the first answer. */
   readonly #refunds = new Map<string, string>();
-  /** The payment in the first answer to each idempotency key. */
+  /** For each idempotency key, the payment in the first answer. */
   readonly #keyed = new Map<string, string>();
   /** The amounts that merchants refunded directly at the channel, by out-trade-no. */
   readonly #external = new Map<string, number>();

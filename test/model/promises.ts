@@ -244,7 +244,8 @@ export function checkPromises(facts: Facts): string[] {
   for (const { id: paidBy, settledAt } of payers)
     for (const { id, createdAt, endedAt, status, cancelRequestedAt } of payments) {
       if (id === paidBy || settledAt === null || createdAt > settledAt) continue;
-      // Each transaction reads its clock before it waits for the lock of the order.
+      // Each transaction reads its clock before it waits for the order's lock. So nearly equal times do not show the
+      // sequence.
       const endedBefore = endedAt !== null && !isAfter(endedAt, settledAt);
       const isOver = status === 'succeeded' || endedBefore;
       must(

@@ -432,7 +432,7 @@ export async function startWorld(): Promise<World> {
   });
   let working = true;
 
-  /** The workflows of the order that were started, with their status on the server. */
+  /** All started workflows of the order, with their status on the server. */
   const runs = async (orderId: string) => {
     const ids = await h.db.$queryRaw<{ payment: string; refund: string | null; delivery: string | null }[]>`
       SELECT payments.id AS payment, refunds.id AS refund, deliveries.id AS delivery

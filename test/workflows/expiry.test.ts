@@ -116,7 +116,8 @@ describe.each([
     onCreate = refuse;
     const payment = await ended(begin);
     await expectClosed(payment);
-    // After the last attempt, the workflow makes no further attempts and waits until the expiry.
+    // At most one create activity has timed out. After that, the workflow makes no further attempt and waits until the
+    // expiry.
     expect((await historyOf(payment)).givenUp).toBeLessThanOrEqual(1);
   });
 

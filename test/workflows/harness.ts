@@ -208,7 +208,7 @@ export const LATE_CANCELLATION: readonly string[] = [
   fileURLToPath(new URL('../model/late-cancellation.ts', import.meta.url)),
 ];
 
-/** The shortest timeout of a query, which the simulator's adapter sets. */
+/** The shortest timeout of a query. The simulator's adapter sets it. */
 const ADAPTER_LIMIT_MS = 8_000;
 
 /** The secret from which the client tokens are derived. */

@@ -11,7 +11,7 @@ import { expectAsked, useHarness } from './harness.ts';
 
 const DAY = 86_400;
 
-/** A channel that returns a link, and creates the trade only when the payer opens this link. */
+/** True if the channel returns a link, and creates the trade only when the payer opens this link. */
 let isLinkOnly = false;
 const h = useHarness({
   between: (adapter) => ({

@@ -21,7 +21,7 @@ import { type Harness, LATE_CANCELLATION, SECRET, useHarness } from './harness.t
 const MINUTE = 60;
 
 let double: MollieDouble;
-/** The number of webhook calls of the double that the test has delivered or dropped. */
+/** How many of the double's webhook calls the test has delivered or dropped. */
 let told = 0;
 
 /** Sets the double's clock to the server's virtual time before each call to Mollie. */

@@ -55,7 +55,7 @@ export const deliveriesOf = ({ id }: Payment) =>
     orderBy: { id: 'asc' },
   });
 
-/** Resolves when the shop has received all events of this payment. */
+/** Resolves when no delivery of this payment's events is pending. */
 export const allTold = (payment: Payment) =>
   eventually(async () => (await deliveriesOf(payment)).every(({ status }) => status !== 'pending'));
 

@@ -57,7 +57,7 @@ const deliveriesOf = ({ id }: Payment) =>
     orderBy: { id: 'asc' },
   });
 
-/** Resolves when the shop has received all events of this payment. */
+/** Resolves when no delivery of this payment's events is pending. */
 const allTold = (payment: Payment) =>
   eventually(async () => (await deliveriesOf(payment)).every(({ status }) => status !== 'pending'));
 

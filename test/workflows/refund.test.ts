@@ -243,7 +243,7 @@ test("the channel's callback settles a refund that is processing", async () => {
     outRefundNo: refund.id,
     answer: { state: 'succeeded' as const, channelRefundId: 'simr_callback', amount },
   });
-  // If a callback reports a different amount, its only effect is that a query becomes due.
+  // If a callback reports a different amount, its only effect is that nodrop queries the channel.
   await h.callback(payment, trade, 'n-wrong', said(1));
   await eventually(() => h.refundCalls(refund.id).at(-1)?.call === 'query');
   expect(await h.refundRow(refund.id)).toMatchObject({ status: 'processing' });

@@ -15,7 +15,7 @@ import { useHarness } from './harness.ts';
 /** This number is larger than the number of workflow task slots that a worker has (40). */
 const MANY = 60;
 
-/** For each unreadable payment, the number of tries to read it. */
+/** For each unreadable payment, how many times the workers tried to read it. */
 const tried = new Map<string, number>();
 const h = useHarness({ environment: () => realEnvironment(), beforeLedger: withUnreadable });
 afterAll(async () => {

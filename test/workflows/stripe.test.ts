@@ -21,7 +21,7 @@ import { type Harness, LATE_CANCELLATION, useHarness } from './harness.ts';
 const HOUR = 3600;
 
 let double: RunningDouble;
-/** The number of events of the double that the test has delivered or dropped. */
+/** How many of the double's events the test has delivered or dropped. */
 let told = 0;
 
 /** Sets the double's clock to the server's virtual time before each call to Stripe. */

@@ -19,7 +19,7 @@ beforeEach(async () => {
   });
 });
 
-/** The summaries of all activities with this name, which the Web UI shows. */
+/** The summaries that the Web UI shows for the activities with this name. */
 async function summariesOf(run: WorkflowHandle, activity: string): Promise<string[]> {
   const { events } = await run.fetchHistory();
   return (events ?? []).flatMap(({ activityTaskScheduledEventAttributes: scheduled, userMetadata }) =>
