@@ -9,7 +9,8 @@ import { toolSettings } from '../support/tool-settings.ts';
 import type { ReceiverStart } from './support.ts';
 
 /**
- * A language of the quickstarts besides JavaScript. It says what the examples need on a machine, and how to run them.
+ * A language of the quickstarts other than JavaScript, with the tools that its examples need and the commands to run
+ * them.
  */
 export interface Language {
   readonly name: 'python' | 'php' | 'java';
@@ -27,7 +28,7 @@ const succeeds = (command: string, ...args: string[]) =>
 /**
  * Installs the quickstart's libraries into a cache folder. The folder's name
  * is a hash of the file that lists the libraries.
- * @throws Error if the registry cannot be reached, so that such a run does not look complete
+ * @throws Error if the registry cannot be reached. Otherwise a run without the libraries would look complete.
  */
 async function libraries(
   name: Language['name'],

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { eventually } from '../support/stack.ts';
 
-// Runs the script of the shop's order page on a simulated page with a simulated clock.
+// Tests the script of the shop's order page, on a simulated page with a simulated clock.
 
 const SCRIPT = readFileSync(new URL('../../examples/shop/order.js', import.meta.url), 'utf8');
 const AsyncFunction = Object.getPrototypeOf(async () => {}).constructor;
@@ -27,7 +27,7 @@ test('if the connection of a request dies silently, the request times out and th
       },
     },
     setTimeout: (resolve: () => void) => setImmediate(resolve),
-    // The second request for the revision is answered. Every other request hangs.
+    // Only the second request for the revision gets an answer. All other requests hang.
     fetch: (path: string, { signal }: { signal?: AbortSignal } = {}) =>
       new Promise((resolve, reject) => {
         const timeoutMs = signal === undefined ? Number.POSITIVE_INFINITY : (pending.get(signal) ?? 0);
@@ -46,6 +46,6 @@ test('if the connection of a request dies silently, the request times out and th
   await eventually(() => asked.length === 4);
   const revision = '/orders/order-1/revision?seen=';
   expect(asked.map(({ path }) => path)).toEqual([revision, revision, '/orders/order-1', revision]);
-  // This time is longer than the shop holds an answer.
+  // This timeout is longer than the time for which the shop may hold an answer.
   expect(asked.map(({ timeoutMs }) => timeoutMs)).toEqual(Array(4).fill(35_000));
 });

@@ -437,7 +437,7 @@ export function receiverContract(prepare = async (): Promise<ReceiverStart> => O
       await other.query('begin');
       await other.query('select 1 from orders where id = $1 for update', [orderId]);
       const waiting = deliver(event);
-      // This query runs on another connection than `other`, because pg_stat_activity does not change inside a
+      // This query does not run on the connection `other`, because pg_stat_activity does not change inside a
       // transaction.
       await eventually(async () => {
         const ended = await queryOnce(

@@ -78,7 +78,7 @@ test.each([
 ])(
   'with the setting %s=%j, the receiver ends and prints only one sentence',
   async (name, value, sentence) => {
-    // Users run the receiver without a TypeScript loader, so the test does that too.
+    // Like users, this test runs the receiver without a TypeScript loader.
     const { status, stderr, stdout } = spawnSync(process.execPath, ['receiver.js'], {
       cwd: new URL('../../examples/receiver/', import.meta.url),
       env: { PATH: process.env.PATH, ...good, [name]: value },

@@ -13,8 +13,7 @@ export let orderId: string;
 /** The answers of the simulated nodrop. */
 export interface Answers {
   /**
-   * The answer to GET /v1/orders/{id}. If it is undefined, nodrop cannot be reached on this route, as on every other
-   * route.
+   * The answer to GET /v1/orders/{id}. If it is undefined, nodrop closes the connection without an answer.
    */
   order: { status: string; payments: { status: string; orderUpdate: string | null }[] } | undefined;
   /** The answer to GET /v1/payments/{id}. If it is undefined, the answer is the payment of the last event. */

@@ -73,7 +73,7 @@ test('an event that is delivered several times and concurrently is applied once'
 
 test('an older event that arrives after a newer event has no effect', async () => {
   const payment = { id: newId('pay') };
-  // When the success arrives, a refund of the payment is already due. So the shop does not grant the goods.
+  // When the success event arrives, a refund of the payment is already due. So the shop does not grant the goods.
   const conflict = eventOf('payment.conflict', orderId, {
     version: 2,
     payment: { ...payment, orderUpdate: 'conflict' },
@@ -175,8 +175,8 @@ test('a late event grants no goods if its payment cannot be read, and succeeds w
 test('if an event is delivered without delay or grants no goods, the shop applies it without reading the payment', async () => {
   const fresh = eventOf('payment.succeeded', orderId);
   expect((await deliver(fresh, { at: new Date(fresh.timestamp) })).status).toBe(204);
-  // If the shop has already applied an event, it does not read the payment again when the event is redelivered, even if
-  // the redelivery is late.
+  // The shop has already applied this event. So it does not read the payment for a redelivery of the event, even if the
+  // redelivery is late.
   expect((await deliver(fresh, { at: new Date(Date.parse(fresh.timestamp) + 60_000) })).status).toBe(204);
   const event = oldSuccess();
   const back = { ...event.data.payment, refundedAmount: 6800 };

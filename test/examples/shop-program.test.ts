@@ -162,7 +162,7 @@ test('the shop acknowledges no event while its table is locked, and applies the 
       readBack(shop.url, shop.secret, orderId),
       fetch(`${shop.url}/orders/${orderId}`),
     ]);
-    // With the answer 503, the shop reports neither a conflict nor a missing order. So nodrop redelivers the event.
+    // The answer 503 means neither a conflict nor a missing order. So nodrop redelivers the event.
     expect([delivered.status, read.status, shown.status]).toEqual([503, 503, 503]);
     expect(await shown.text()).toContain('Please try again in a moment.');
   } finally {
@@ -379,7 +379,7 @@ test("the shop's files are compressed, and a browser that already has them gets 
       ['gzip', 'Accept-Encoding'],
       [null, 'Accept-Encoding'],
     ]);
-    // fetch has already decompressed the answers.
+    // The texts are equal, because fetch has already decompressed the answers.
     expect(new Set(await Promise.all(answers.map((answer) => answer.text()))).size).toBe(1);
     const etag = answers[0]?.headers.get('etag') ?? '';
     // These are the headers that a browser sends. By default, fetch would request a fresh copy.

@@ -109,7 +109,7 @@ test('if the payer chose another channel at the cashier, the shop does not show 
   database.pathname = '/nodrop_shop';
   const known = `select state from payments where order_id = '${orderId}'`;
   const states = async () => (await queryOnce(database.href, known)).map(({ state }) => state);
-  // The shop has recorded only the attempt that it created, and that this attempt has ended.
+  // The shop has recorded only one attempt, which it created itself. It has also recorded that this attempt has ended.
   await eventually(async () => (await states()).join() === 'cancelled');
   const text = await page(orderId);
   expect(text).toContain('Waiting for your payment');

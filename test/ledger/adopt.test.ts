@@ -9,8 +9,8 @@ import { tradeOf } from '../../src/ledger/trade-of-payment.ts';
 import { useDatabase } from '../support/stack.ts';
 
 /**
- * Tests adopted trades whose money pays no order. The ledger treats this money differently if the adopted trade is only
- * watched than if it is nodrop's own.
+ * Tests adopted trades whose money pays no order. The ledger distinguishes adopted trades that nodrop only watches from
+ * adopted trades that are nodrop's own.
  */
 
 const { db } = useDatabase();
@@ -116,8 +116,8 @@ describe('one trade that is visible to two accounts and adopted at each of them'
         expect(second?.row.attentionDetail).toContain(
           'Another payment adopted this trade at another account',
         );
-        // If another payment pays the second order, the money of this `watched` trade is not refunded automatically.
-        // That money belongs to the first order.
+        // The money of this `watched` trade belongs to the first order. So it is not refunded automatically if another
+        // payment pays the second order.
         expect(second?.row.adopted).toBe('watched');
       }
     },

@@ -20,8 +20,8 @@ import {
 } from './change-order-support.ts';
 
 /**
- * Tests an attempt with the old amount of a changed order. Its money pays the order only if an operator accepts that
- * money.
+ * Tests attempts that were created before their order's amount was changed. The money of such an attempt pays the order
+ * only if an operator accepts it.
  */
 
 describe('money of an attempt that was made before a change of the order’s amount', () => {

@@ -35,11 +35,11 @@ import {
 } from './change-order-support.ts';
 
 /**
- * Tests changes of an order, which nodrop makes under the order's lock. If an attempt has another amount than the
- * order, its money pays the order only if an operator accepts it.
+ * Tests changes of an order, which nodrop makes under the order's lock. If the amount of an attempt differs from the
+ * order's amount, the attempt's money pays the order only if an operator accepts it.
  */
 
-/** The database connection of another process. */
+/** A database client that acts as another process. */
 const other = connect();
 const timeline = async (paymentId: string) =>
   (await db.timelineEntry.findMany({ where: { paymentId }, orderBy: { id: 'asc' } })).map(
@@ -178,8 +178,8 @@ describe('two requests that wait for the lock of one order', () => {
   type Deed = (payment: Payment, ledger: LedgerClient) => Promise<unknown>;
 
   /**
-   * Lets two processes wait for the lock of a new order with an ended attempt, one after the other. If one of the
-   * processes runs out of time, the function tries again with a new order.
+   * Creates an order with an ended attempt, and lets two processes wait for the order's lock, one behind the other. If
+   * a process reaches its timeout, the function starts again with a new order.
    * @returns the outcome of each process, and the attempt.
    */
   async function race(...deeds: readonly [Deed, Deed]) {

@@ -15,8 +15,8 @@ import { requestRefund } from '../../src/ledger/refunds.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { useDatabase } from '../support/stack.ts';
 
-// Tests the effects of disputes on money. An amount that was lost in a dispute counts as given back, and is never
-// refunded again. A dispute hides other attentions only for a time.
+// Tests the effects of disputes on money. Money that was lost in a dispute was already returned to the payer, so nodrop
+// never refunds it again. A dispute hides other attentions only for a time.
 
 const { db } = useDatabase();
 let merchantId: string;

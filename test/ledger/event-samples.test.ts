@@ -9,7 +9,7 @@ import { recordEvent } from '../../src/ledger/events.ts';
 import { ensureMerchant } from '../../src/ledger/merchants.ts';
 import { useDatabase } from '../support/stack.ts';
 
-/** Tests that sample events have the same fields as real events. Test events are marked and pay nothing. */
+/** Tests that sample events have the same fields as real events. Test events are marked as such, and pay no order. */
 
 const { db } = useDatabase();
 
@@ -75,7 +75,7 @@ test('every event sample shows a possible state of the ledger', async () => {
   const kept = { merchantId: merchant.id };
   for (const { what, body } of samples()) {
     const { payment, order, refund } = body.data;
-    // Returns the times of the steps in the sequence in which the steps happen. It leaves out times that are null.
+    // The times of the steps, in the sequence in which the steps happen. Times that are null are left out.
     const times = Object.entries({
       orderCreated: order.createdAt,
       created: payment.createdAt,
@@ -102,7 +102,8 @@ test('every event sample shows a possible state of the ledger', async () => {
       expect(refund.status, what).toBe(body.type.slice('refund.'.length));
       expect(refund.failure === null, what).toBe(refund.status === 'succeeded');
       expect([refund.paymentId, refund.currency], what).toEqual([payment.id, payment.currency]);
-      // If a refund is automatic, its payment's order update is a conflict.
+      // An automatic refund has a reason other than `requested`, and its payment's `orderUpdate` is `conflict`. This is
+      // true of no other refund.
       const isOwed = isAutomaticRefundId(refund.id, payment.id);
       expect([isOwed, isOwed], what).toEqual([
         refund.reason !== 'requested',

@@ -28,8 +28,8 @@ import {
 } from './events-support.ts';
 
 /**
- * Tests the order service's answers to events. Only the first answer counts, and only one process delivers an event at
- * a time. If an answer is missing, an attention is raised.
+ * Tests the order service's answers to events. Only the first answer has an effect, and only one process delivers an
+ * event at a time. If an answer is missing, an attention is raised.
  */
 
 const back = (amount: number) => ({ state: 'succeeded', channelRefundId: 'r', amount }) as const;
@@ -178,7 +178,7 @@ test('of several concurrent answers to an event, the first decides and the other
   expect(after.log).toHaveLength(5);
   const row = await db.payment.findUniqueOrThrow({ where: { id: payment.id } });
   const refunds = await db.refund.count({ where: { paymentId: payment.id } });
-  // The first answer counts. The later answers have no effect.
+  // Only the first answer has an effect.
   expect([after.status, row.orderUpdate, refunds, (await eventsOf(payment.id)).length]).toEqual(
     after.status === 'delivered' ? ['delivered', 'applied', 0, 1] : [after.status, 'conflict', 1, 2],
   );
@@ -224,7 +224,7 @@ test('if a delivery has had no attempt, the sweep raises its attention once, and
   };
   expect(await look(599_000)).toEqual([0, null, null]);
   const unsent = `payment.succeeded has not been sent to the order service yet. Its first delivery attempt was due at ${delivery.createdAt.toISOString()}.`;
-  // The time of the payment's settlement is at most some milliseconds after the time of its delivery.
+  // The payment was settled at most some milliseconds after its delivery was created.
   expect(await look(601_000)).toEqual([1, 'order_update_failing', unsent]);
   expect(await look(661_000)).toEqual([0, 'order_update_failing', unsent]);
   const first = new Date(since + 700_000);
@@ -239,8 +239,8 @@ test('if a delivery has had no attempt, the sweep raises its attention once, and
 
 describe('a failing delivery of an event that the payment does not wait for', () => {
   /**
-   * Creates two pending deliveries of refund events. Their payment is applied, and each delivery has one unanswered
-   * attempt.
+   * Creates a payment that its order service has acknowledged, and two pending deliveries of its refund events. Each
+   * delivery has one attempt, which failed.
    */
   async function failing() {
     const { payment, delivery } = await newPending();

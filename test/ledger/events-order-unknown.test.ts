@@ -177,7 +177,7 @@ describe('an order that its order service does not know', () => {
     await dismiss();
     await fails(2);
     expect(await shownOf(payment.id)).toEqual([null, 'pending', 0]);
-    // This answer can move money, so the attention is raised before any money moves.
+    // This answer can lead to a refund, so the attention is raised before any money moves.
     await unknown(3);
     expect(await shownOf(payment.id)).toEqual(['order_unknown', 'pending', 0]);
     // An attention that was raised and then dismissed is not raised a second time.

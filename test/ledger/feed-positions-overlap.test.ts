@@ -90,7 +90,7 @@ test.each([
 );
 
 describe('an assignment of positions', () => {
-  /** Stands for another process that assigns feed positions. It waits before and after its UPDATE. */
+  /** Acts as another process that assigns feed positions. It waits before and after its UPDATE. */
   function slowPlacer() {
     const client = createLedgerClient(databaseUrl);
     const [locked, update, updated, end] = [gate(), gate(), gate(), gate()];
@@ -164,8 +164,8 @@ describe('two processes write events of one order, and the clock of one process 
   const AHEAD_MS = 500;
 
   /**
-   * Closes one attempt with the time of the clock that is ahead. Then writes an event of the other attempt with the
-   * time of the correct clock.
+   * Closes one attempt at a time of the clock that is ahead. Then writes an event of the other attempt at a time of the
+   * correct clock.
    */
   async function closedThen(write: (other: string, at: Date) => Promise<unknown>) {
     const orderId = newOrderId();

@@ -60,7 +60,7 @@ export function gate() {
 }
 
 /**
- * Starts a transaction that has written an event of the payment and stays open.
+ * Starts a transaction that writes an event of the payment, and leaves the transaction open.
  * @returns a function that commits the transaction
  */
 export async function writeEvent(paymentId: string, at: Date) {

@@ -6,8 +6,8 @@ import { removeOld } from '../../src/ledger/retention.ts';
 import { db, elsewhere, merchantId, newPayment, now, Reader, writeEvent } from './feed-positions-support.ts';
 
 /**
- * Tests that events get their feed positions by time and version. An event is deleted only once a reader can detect its
- * deletion.
+ * Tests that feed positions follow the times and versions of the events. An event is not deleted before a reader can
+ * detect the deletion.
  */
 
 const DAY = 86_400_000;

@@ -28,8 +28,8 @@ import { ofTrade } from '../support/callback.ts';
 import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 
 /**
- * Tests that waiting requests are notified of a visible change once, after its commit. The notification is never sent
- * in a transaction that moves money.
+ * Tests that waiting requests are notified once of each visible change, after its commit. The notification is never
+ * sent in a transaction that moves money.
  */
 
 const { db, databaseUrl } = useDatabase();
@@ -167,7 +167,7 @@ test('no transaction of the ledger sends a notification', async () => {
   }
   expect(transactions).toBeGreaterThan(10);
   expect(notified).toBeGreaterThan(10);
-  // On every connection, the setting lasts only for one statement.
+  // The changed setting lasts only for one statement, so every connection has the default again.
   for (let i = 0; i < 5; i++) {
     expect(await db.$queryRaw`SELECT current_setting('synchronous_commit') AS value`).toEqual([
       { value: 'on' },
@@ -218,7 +218,7 @@ test('creating, changing, cancelling and recovering an order notifies the reques
   const recover = () => recoverPayment(db, terms, 'hash', now());
   expect(await heardOf(recover)).toEqual([keyOf(lost), orderKeyOf(lost.orderId)].toSorted());
   expect(await heardOf(recover)).toEqual([]);
-  // The request completes the order. It is refused, because the recovered attempt is still live.
+  // The request adds the missing data of the order. It is refused anyway, because the recovered attempt is still live.
   const fill = () => attempt(lost.orderId).catch(() => undefined);
   expect(await heardOf(fill)).toEqual([keyOf(lost), orderKeyOf(lost.orderId)].toSorted());
 });
@@ -236,7 +236,7 @@ test('a new attempt that adds the missing content of a recovered order notifies 
 
 test('a callback causes a notification even if the payment of the callback is created while the callback is being stored', async () => {
   const payment = await attempt();
-  // The first lookup of the payment returns null, as if the payment had been created after this lookup.
+  // The first lookup returns null, as if the payment were created after that lookup.
   const looks: unknown[] = [];
   const late = db.$extends({
     query: {

@@ -20,8 +20,8 @@ import { ofTrade } from '../support/callback.ts';
 import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 
 /**
- * Tests transactions of several processes that wait for the lock of one order, in both sequences. A later transaction
- * begins before the earlier one has committed, but it decides on the state that the earlier one commits.
+ * Tests transactions of several processes that wait for the lock of one order, in both sequences. The later transaction
+ * begins before the earlier one has committed, but it must use the state that the earlier one commits.
  */
 
 const { db, databaseUrl, connect } = useDatabase();
@@ -89,9 +89,9 @@ async function paid(): Promise<Payment> {
 }
 
 /**
- * Runs two steps, each in its own process. Both wait for the order's lock before the first step gets it. More than two
- * steps would compete for the lock after the first step has changed the row, and PostgreSQL promises no sequence for
- * them.
+ * Runs two steps, each as its own process. Both wait for the order's lock before the first step gets the lock. More
+ * than two steps would compete for the lock after the first step has changed the row, and PostgreSQL promises no
+ * sequence for them.
  */
 async function inLine(payment: Payment, ...steps: [Step, Step]): Promise<PromiseSettledResult<unknown>[]> {
   await holder.query('begin');

@@ -9,12 +9,12 @@ import { ofTrade } from '../support/callback.ts';
 import { eventually, queryOnce, useDatabase } from '../support/stack.ts';
 
 /**
- * Tests two overlapping transactions of one order. The second transaction must decide on the state that the first one
- * has committed.
+ * Tests two overlapping transactions of one order. The second transaction must use the state that the first one has
+ * committed.
  */
 
 const { db, databaseUrl } = useDatabase();
-/** The database connection of another process. */
+/** A database client that acts as another process. */
 let other: Connection;
 let merchantId: string;
 beforeAll(async () => {

@@ -10,8 +10,8 @@ import { ofTrade } from '../support/callback.ts';
 import { attempt, db, now, orderOf, PAID, row } from './payments-support.ts';
 
 /**
- * Tests that a refund made at the channel counts once, whichever source reports it, and in whichever sequence the
- * reports arrive. This holds even if the channel refuses other refunds meanwhile.
+ * Tests that nodrop records a refund made at the channel only once, whichever sources report it, and in whichever
+ * sequence. Refunds that the channel refuses meanwhile do not change this.
  */
 
 describe('the channel refuses a refund that was requested while the money awaited a decision', () => {
@@ -20,7 +20,7 @@ describe('the channel refuses a refund that was requested while the money awaite
   const refundsOf = (paymentId: string) =>
     db.refund.findMany({ where: { paymentId }, orderBy: [{ createdAt: 'asc' }, { id: 'desc' }] });
   /**
-   * Creates the payment `first`, which received 900, and requests a refund of `amount`. After that, another payment
+   * Creates the payment `first`, which received 900, and requests a refund of `amount` from it. Then another payment
    * pays the order.
    */
   async function conflictWhileOpen(amount?: number) {

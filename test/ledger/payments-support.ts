@@ -32,7 +32,7 @@ export async function attempt(channel = 'simulator', orderId = `order-${++orders
     metadata: {},
     expiresInSeconds: undefined,
   };
-  // The test treats all other attempts as queried, but not answered in time.
+  // As if nodrop had queried all other attempts, and the channel had not answered in time.
   const askedAttempts = new Set((await db.payment.findMany({ select: { id: true } })).map(({ id }) => id));
   const { payment } = await insertPayment(
     db,

@@ -22,8 +22,8 @@ import { eventually } from '../support/stack.ts';
 import { attempt, connect, db, merchantId, now, orderOf, PAID, row } from './payments-support.ts';
 
 /**
- * Tests that every change of a payment depends on its state. A change that is repeated, late, or in the wrong sequence
- * has no effect (P5). An answer that reports no money never replaces recorded money (P1, P3).
+ * Tests that a payment's state decides which changes it accepts. A change that is repeated, late, or in the wrong
+ * sequence has no effect (P5). An answer that reports no money never replaces recorded money (P1, P3).
  */
 
 const ACTION = { type: 'redirect', url: 'https://wallet.example' } as const;
@@ -86,7 +86,7 @@ test('while money waits for a decision, the order accepts no other attempt, and 
   expect(await row(short.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'review' });
   expect(await orderOf(short)).toBe('paying');
   await expect(attempt('simulator2', short.orderId)).rejects.toMatchObject({ code: 'attempt_unresolved' });
-  // While the payment holds money, the order's cancellation or expiry does not end the payment.
+  // While the payment has received money, a cancellation or the expiry of the order does not end the order.
   expect(await cancelOrder(db, merchantId, short.orderId, now())).toEqual({ status: 'paying', live: [] });
   await db.order.updateMany({ where: { id: short.orderId }, data: { expiresAt: new Date(Date.now() - 1) } });
   expect(await releaseEndingOrder(db, { merchantId, id: short.orderId }, now())).toBe(false);
@@ -103,7 +103,7 @@ test('the policy of the merchant decides what happens to late money', async () =
   );
   const outcomes: unknown[] = [];
   for (const { id: shop } of shops) {
-    // Each merchant uses the same order number.
+    // All merchants use the same order number.
     const { id, expiresAt } = await attempt('simulator', 'late', shop);
     await recordCreated(db, id, ACTION, now());
     await endPayment(db, id, 'closed', 'expired', expiresAt);
@@ -173,7 +173,7 @@ test('a callback that reuses a notification id for another trade is a separate c
   for (const { id } of [first, second]) await settlePayment(db, id, now());
   expect(await row(first.id)).toMatchObject({ status: 'created', channelAnswer: null });
   expect(await row(second.id)).toMatchObject({ status: 'succeeded', orderUpdate: 'applied' });
-  // If the callbacks are repeated, the same two rows are found.
+  // A repeated callback is found in its own row, so there are still two rows.
   expect((await store(second.id, PAID)).id).toBe(stored.id);
   expect(await db.callback.count({ where: { notificationId: 'reused' } })).toBe(2);
 });
@@ -206,7 +206,7 @@ test('an unreadable answer raises no attention if a readable answer is recorded 
   const elsewhere = connect();
   let silent: Promise<unknown> | undefined;
   let isRecorded = false;
-  // Clears the error as recordAnswer does after it has read the payment.
+  // Clears the error under the order's lock, as recordAnswer does.
   await underOrderLock(db, id, now(), async ({ tx, payment }) => {
     silent = recordSilence(elsewhere, id, 'no answer', alarmAfterMs, now()).then(() => {
       isRecorded = true;

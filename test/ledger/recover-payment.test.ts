@@ -169,7 +169,7 @@ describe('recovering a payment whose row is lost', () => {
     await recover(terms);
     const action = { nextAction: { type: 'redirect', url: 'https://wallet.example' } };
     await expect(db.payment.update({ where: { id: terms.paymentId }, data: action })).rejects.toThrow();
-    // A late result of the create adds no next action.
+    // A late result of the create request does not add a next action.
     await recordCreated(db, terms.paymentId, { type: 'redirect', url: 'https://wallet.example' }, now());
     expect((await row(terms.paymentId)).nextAction).toBeNull();
   });
@@ -266,7 +266,8 @@ describe('an order whose amount was changed', () => {
     const changed = newOrder(terms.orderId, { amount: 1250 });
     await expect(createOrder(db, merchantId, changed, now())).rejects.toMatchObject({ code: 'order_exists' });
     const change = (what: OrderChange) => changeOrder(db, merchantId, terms.orderId, what, new Set(), now());
-    // A change of other fields would make the order look complete, or would be lost when nodrop completes the order.
+    // If other fields could be changed, the order would look complete, or the change would be lost when the order is
+    // completed.
     for (const [path, more] of [
       ['subject', { subject: 'x' }],
       ['metadata', { metadata: { seat: '7' } }],
@@ -328,7 +329,7 @@ describe("the shop's next request", () => {
     const start = (given: NewPayment) =>
       insertPayment(db, merchantId, newOrder(terms.orderId), given, () => 'x', now());
     const same = { ...NEW_PAYMENT, channel: 'simulator' };
-    // nodrop must first query the channel about the recovered payment. This query may take a while, or fail.
+    // nodrop must first query the recovered payment at the channel. The query may take long, or fail.
     await expect(start(same)).rejects.toMatchObject({ name: 'UnaskedAttempts' });
     expect((await order(terms.orderId)).subject).toBe('Two tickets');
     const asked = { ...same, askedAttempts: new Set([terms.paymentId]) };

@@ -69,7 +69,7 @@ describe('a redelivery request', () => {
     await endRedelivery(db, merchantId, at(207));
     expect(await dueAt()).toBe(203 + 10 * MINUTE);
     expect(await findDueRedeliveries(db, at(208))).not.toContain(merchantId);
-    // After another request for redelivery, the delivery does not have to wait.
+    // If the merchant requests a redelivery again, the delivery does not have to wait.
     expect(await requestRedeliveries(db, merchantId, 'delivered', new Date(0), 'a test', at(209))).toEqual({
       count: 2,
       nextSince: null,

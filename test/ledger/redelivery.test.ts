@@ -26,13 +26,13 @@ import {
 } from './redelivery-support.ts';
 
 /**
- * Tests when nodrop makes a pending delivery earlier than planned. This depends only on the rows, so all workers decide
- * in the same way.
+ * Tests when nodrop attempts a pending delivery earlier than planned. The decision depends only on the database, so all
+ * workers make the same decision.
  */
 
-/** The database client of another worker. */
+/** A database client that acts as another worker. */
 const elsewhere = connect();
-/** Makes the order service fail once, and then answer again at this time. */
+/** Records one failed delivery attempt, and then an answer of the order service at this time. */
 async function answersAgain(seconds: number) {
   const [one, other] = [await newDelivery(), await newDelivery()];
   await called(one, 'unknown', seconds - 1);
@@ -58,7 +58,7 @@ describe('the time of a redelivery', () => {
       orderServiceAnswersSince: at(20),
       redeliveryDueAt: at(20),
     });
-    // A further answer of the order service does not count as another recovery.
+    // A later answer of the order service does not start another redelivery.
     await called(ids[5] ?? '', 'agreed', 30);
     expect(await dueAt()).toBe(20);
     expect(await findDueRedeliveries(db, at(30))).toContain(merchantId);
@@ -203,8 +203,8 @@ describe('a batch of redeliveries', () => {
     // Meanwhile the third delivery is settled in another way.
     await db.delivery.update({ where: { id: third.id }, data: { status: 'conflict', settledAt: at(3) } });
     expect(await readOutcome(db, batch, at(4))).toEqual({ answered: 1, unanswered: 1, pauseMs: 29_000 });
-    // Stands for a repeated activity, which makes the delivery due again. This has no effect, because the delivery
-    // already has its own next attempt.
+    // A repeated activity makes the delivery due again. This has no effect, because the next attempt of the delivery is
+    // already planned.
     await makeDue(db, second);
     expect(await leaseDelivery(db, second.id, at(5))).toMatchObject({ kind: 'later' });
   });

@@ -21,8 +21,8 @@ import { ofTrade } from '../support/callback.ts';
 import { useDatabase } from '../support/stack.ts';
 
 /**
- * Tests answers to queries that say nothing new. Each costs one UPDATE, without a lock or a new row. The ledger counts
- * equal answers, and writes one timeline entry for all of them when a different answer comes.
+ * Tests answers of the channel that repeat the answer before them. Each causes one UPDATE, without a lock or a new row.
+ * The ledger counts equal answers, and writes one timeline entry for all of them when a different answer comes.
  */
 
 const { db, connect } = useDatabase();
@@ -185,7 +185,7 @@ test('when a different answer arrives, the equal answers before it are recorded 
   const first = ['The channel answered unpaid.', { state: 'unpaid', by: 'query' }];
   expect(await entriesOf(id)).toEqual([first]);
   expect(await poll(id, { state: 'processing' }, 10)).toBe('locked');
-  // An answer that came only once gets no timeline entry for equal answers.
+  // If an answer came only once, no timeline entry counts it.
   expect(await poll(id, UNPAID, 11)).toBe('locked');
   expect(await entriesOf(id)).toEqual([
     first,

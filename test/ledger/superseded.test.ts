@@ -22,7 +22,7 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { ofTrade } from '../support/callback.ts';
 import { useDatabase } from '../support/stack.ts';
 
-/** Tests that a pending event is superseded in the transaction that makes it untrue. */
+/** Tests that nodrop marks a pending event as superseded in the transaction that makes the event untrue. */
 
 const { db } = useDatabase();
 let merchantId: string;
@@ -282,7 +282,7 @@ test('if an external refund turns out to be a refund that nodrop made, the payme
   );
   expect(await row(payment)).toMatchObject({ orderUpdate: 'conflict', refundedAmount: 1000n });
   expect(await orderOf(payment)).toMatchObject({ status: 'refunded' });
-  // The event of the external refund, which was recorded wrongly, is superseded. The conflict stays.
+  // The external refund was recorded wrongly, so its event is superseded. The conflict stays.
   expect(await toldOf(payment)).toEqual([
     'payment.succeeded superseded',
     'refund.succeeded superseded',

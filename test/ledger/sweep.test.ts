@@ -64,8 +64,8 @@ const settled = () => ({
 const pending = () => ({ ...settled(), orderUpdate: 'pending', orderUpdatedAt: null });
 
 /**
- * The number of rows after one outage, which is more than a batch. These rows are older than all other rows. The sweep
- * has postponed them before, and they are due again.
+ * The number of rows that an outage left, which is more than a batch. These rows are older than all other rows. The
+ * sweep postponed them once, and must check them again now.
  */
 const MANY = 1_400;
 const waiting = (i: number) => ({ createdAt: ago(2 * HOUR - i), nextSweepAt: ago(MINUTE) });
@@ -368,7 +368,7 @@ describe('the sweep uses indexes that contain no finished rows', () => {
       // The test ignores the other indexes in the plan, because each of them only finds a known row.
       indexes[name] = [...new Set(plan.match(/\b\w+_idx\b/g))].filter((index) => !index.includes('_id_'));
     }
-    // In place of an empty partial index, the planner may use another empty partial index.
+    // These partial indexes may be empty, and the planner may then choose any of them.
     const payments = ['unsettled', 'created', 'unfinished', 'cancelling', 'workflow_busy'].map(
       (name) => `payments_${name}_idx`,
     );

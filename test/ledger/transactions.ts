@@ -25,5 +25,5 @@ await Promise.all(Array.from({ length: 80 }, work));
 
 // Waits until new connections have replaced the connections that ended.
 while (!(await transaction()));
-// After this call, the process must exit without a further signal.
+// After this call, the process must exit without a second signal.
 await db.$disconnect();

@@ -27,7 +27,7 @@ const MINUTE = 60;
 const HOUR = 60 * MINUTE;
 /** A case must have ended after at most this many rounds of skipped time. */
 const ROUNDS = 5;
-/** After a payment has ended, the late watch sends at least one more query within this time. */
+/** Within this time after the end of a payment, the late watch sends at least one more query. */
 const WATCHED_MS = 23 * HOUR * 1000;
 
 interface Answer {
@@ -42,7 +42,7 @@ export interface CaseOptions {
   readonly latePayment: LatePayment;
   /** The expiry of the order; null when it has none. */
   readonly expiresInSeconds: number | null;
-  /** The channel's final decision about a payment that was in process for long. */
+  /** The channel's final decision about a payment that was in process for a long time. */
   readonly decides: 'success' | 'declined';
   /** Whether the merchant has its own shop, which gets events. */
   readonly hasShop: boolean;
@@ -60,9 +60,9 @@ export class Case {
   readonly #unanswered: Promise<unknown>[] = [];
   /** Violations that were found while the case ran. */
   readonly wrong: string[] = [];
-  /** The refund in the first answer to each idempotency key. */
+  /** For each idempotency key, the refund in the first answer. */
   readonly #refunds = new Map<string, string>();
-  /** The payment in the first answer to each idempotency key. */
+  /** For each idempotency key, the payment in the first answer. */
   readonly #keyed = new Map<string, string>();
   /** The amounts that merchants refunded directly at the channel, by out-trade-no. */
   readonly #external = new Map<string, number>();
@@ -72,11 +72,11 @@ export class Case {
   readonly #cancelled = new Set<string>();
   /**
    * All amounts that the merchant requested for the order, oldest first. `#changing` is the number of these requests
-   * without an answer.
+   * that have no answer yet.
    */
   readonly #asked = [AMOUNT];
   #changing = 0;
-  /** The ids of payments and refunds that the API reported as created. */
+  /** The ids of the payments and refunds that the API has returned. */
   readonly #made = new Set<string>();
 
   constructor(world: World, options: CaseOptions) {
@@ -158,7 +158,7 @@ export class Case {
     if (first !== id) this.wrong.push(`key ${key} was first payment ${first} and then ${id}`);
   }
 
-  /** The payer acts in the wallet, before or after the expiry. Only the channel may refuse. */
+  /** The payer acts in the wallet, before or after the expiry. Only the channel may refuse this action. */
   async pay(nth: number, result: 'success' | 'declined' | 'processing'): Promise<void> {
     const { network, simulator } = this.world;
     const payment = await this.#attempt(nth);
@@ -211,7 +211,7 @@ export class Case {
     const answer = await Promise.race([answered, sleep(IMPATIENT_MS, undefined)]);
     if (answer?.status === 200 && this.#changing === 0 && answer.body.amount !== amount)
       this.wrong.push(`the order was to cost ${amount}, and costs ${answer.body.amount}`);
-    // Payers who can still pay must be asked for the new amount of the order.
+    // Every payment that can still be paid must have the order's new amount.
     const [{ others } = { others: 0 }] = await this.world.db.$queryRaw<{ others: number }[]>`
       SELECT count(*)::int AS others FROM payments JOIN orders ON orders.id = order_id
       WHERE order_id = ${this.orderId} AND payments.status IN ('created', 'paying')
@@ -250,7 +250,8 @@ export class Case {
     const given = await this.#channelCall(payment, path, { outRefundNo, amount });
     if (given === undefined) return;
     this.#external.set(payment.id, (this.#external.get(payment.id) ?? 0) + amount);
-    // This refund reduces the money that nodrop can refund, but the trade does not show this refund yet.
+    // The channel already subtracts this refund from the amount that nodrop can refund. But the trade does not show the
+    // refund yet.
     if (given.state === 'PROCESSING' && !lists) hidden.add(payment.id);
   }
 
@@ -329,7 +330,7 @@ export class Case {
         },
         body: Buffer.from(body),
       });
-      // A callback with a correct signature for the other channel is stored there, but matches no payment.
+      // If the signature is correct for the other channel, the callback is stored there, but it matches no payment.
       if (status !== 401 && status !== 429 && !path.endsWith(other))
         this.wrong.push(`a forged callback was answered ${status}`);
     }
@@ -422,8 +423,7 @@ export class Case {
         await this.world.sweep();
       }
       await this.answers();
-      // A slow machine does less work per skipped hour. So if anything in the case has changed, it gets another
-      // round.
+      // A slow machine does less work per skipped hour. So the case gets another round if anything in it has changed.
       const now = await this.world.progress(this.orderId);
       if (now === before || (await this.#hasEnded())) return;
       before = now;

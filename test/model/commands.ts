@@ -72,7 +72,7 @@ const hint = onPayment('hint', (order, n) => order.hint(n));
 const queryNow = onPayment('query now', (order, n) => order.queryNow(n));
 const cancelPayment = onPayment('cancel payment', (order, n) => order.cancelPayment(n));
 const cancelOrder = plain('cancel order', (order) => order.cancelOrder());
-/** One of these amounts may be the amount that the channel accepted by mistake. See `otherAmount`. */
+/** One of these amounts can equal the wrong amount at the channel. See `otherAmount`. */
 const changeAmount = fc
   .constantFrom(AMOUNT, AMOUNT + 7, AMOUNT - 1, 2500)
   .map((amount) => new Step(`change amount(${amount})`, (order) => order.changeAmount(amount)));
@@ -119,8 +119,8 @@ const passOf = (seconds: number) =>
   fc.constant(new Step(`pass(${seconds} s)`, (order) => order.pass(seconds)));
 
 /**
- * Times to skip, in seconds. After the shortest, the payment is still queried often. The others end after the last
- * query, after the expiry, during the late watch, or after the late watch.
+ * Times to skip, in seconds. After the shortest times, the payment is still queried often. The longer times end after
+ * the last query, after the expiry, during the late watch, or after the late watch.
  */
 const pass = fc
   .constantFrom(1, 5, 12, 30, 120, 600, 1900, 4000, 26_000, 93_600)
@@ -222,7 +222,9 @@ const strangeCallbacks = fc
     { callback: { duplicates: 2, outOfOrder: true } },
   )
   .map(faultOf);
-/** The channel answers queries with an older state of the trade than it uses for a close. */
+/**
+ * The channel answers queries with an older state of the trade, but uses the current state when it closes the trade.
+ */
 const lags = fc.constant(faultOf({ callback: { dropRate: 1 }, query: { lagMs: 3_600_000 } }));
 /** A payer who is already in the wallet can pay a trade that the channel reports as closed. */
 const closesInVain = fc.constant(faultOf({ close: { ineffectiveRate: 1 } }));
@@ -385,8 +387,8 @@ export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
     fc.oneof(noCallbacks, holdCallbacks, untroubled),
     firstPays,
   ),
-  // The trade is paid or the channel is deciding about it. The channel does not report this before nodrop wants
-  // to end the payment.
+  // The trade is paid, or the channel is still deciding about it. nodrop begins to end the payment before the channel
+  // reports this.
   opening(create, fc.oneof(noCallbacks, holdCallbacks), fc.oneof(firstPays, firstIsDecided), firstEnds),
   opening(create, lags, firstPays, passOf(10), firstIsCancelled),
   opening(fc.oneof(strangeCallbacks, otherAmount), create, firstPays, fc.oneof(passOf(12), race)),
@@ -449,7 +451,7 @@ export const OPENING: fc.Arbitrary<Step[]> = fc.oneof(
   ),
 );
 
-/** The steps for `fc.commands`. More likely steps are repeated in this list. */
+/** The steps for `fc.commands`. A step that must occur more often is repeated in this list. */
 export const STEPS: fc.Arbitrary<Step>[] = [
   ...several(2, create),
   ...[secondWhileSilent, allPay, lateArrival],

@@ -19,7 +19,7 @@ export const interceptors: wf.WorkflowInterceptorsFactory = () => {
       {
         async execute(input, next) {
           const result = await next(input);
-          // If a closed workflow still had attempts, the server's clock would never skip again.
+          // If a workflow closed while its activities still had attempts, the server's clock would never skip again.
           while (cancellations.size > 0) await Promise.all(cancellations);
           return result;
         },

@@ -29,8 +29,9 @@ interface Made {
 }
 
 /**
- * Changes how the simulator treats refunds. The simulator then accepts queries only by its own refund ids, lists the
- * refunds of a trade instead of their sum, forgets idempotency keys, waits for people, and reverses refunds.
+ * Changes how the simulator treats refunds. The simulator then accepts queries only by its own refund ids, and lists
+ * the refunds of a trade instead of their sum. It also forgets idempotency keys, lets refunds wait for a person, and
+ * reverses refunds.
  */
 export class ListedRefunds {
   /** While this is true, refunds wait for a person. */
@@ -52,8 +53,8 @@ export class ListedRefunds {
   }
 
   /**
-   * How much refunded money of a trade the bank returned, in minor units. This includes refunds that nodrop did
-   * not request.
+   * How much of a trade's refunded money the bank returned to the merchant, in minor units. This includes refunds that
+   * nodrop did not request.
    */
   reversedOf(outTradeNo: string): { readonly ours: number; readonly others: number } {
     const reversed = [...this.#made.values()].filter(
@@ -68,7 +69,7 @@ export class ListedRefunds {
 
   /**
    * The bank returns the money of one succeeded refund to the merchant. If no refund has succeeded, nothing happens.
-   * @param isDone whether a refund has succeeded
+   * @param isDone returns true if the refund with this id has succeeded
    */
   async reverseOne(outTradeNo: string, isDone: (simulated: string) => Promise<boolean>): Promise<void> {
     for (const [simulated, made] of this.#made) {
@@ -158,8 +159,7 @@ export class ListedRefunds {
   }
 
   /**
-   * A lost request that arrives late. If more than `ON_ITS_WAY_AT_MOST_MS` has passed since it was sent, it
-   * never arrives.
+   * @returns a function that lets a lost request arrive late. After `ON_ITS_WAY_AT_MOST_MS`, the request never arrives.
    */
   arriving<Answer>(request: () => Promise<Answer>, sentAt: number): () => Promise<Answer> {
     return async () => {

@@ -23,8 +23,8 @@ interface Plan {
 }
 
 /**
- * Distributes the requested cases over two lanes, which run at the same time. To reproduce a failure, only one lane
- * runs.
+ * Distributes the requested cases over two lanes, which run at the same time. In a run that reproduces a failure, there
+ * is only one lane.
  */
 function planOf(seed: number, runs: number): readonly (readonly Plan[])[] {
   if (NODROP_MODEL_PATH !== undefined) return [[{ seed, runs }]];
@@ -51,7 +51,7 @@ const LANES =
     : planOf(Number(NODROP_MODEL_SEED ?? anySeed), Number(NODROP_MODEL_RUNS ?? 200));
 /** After this many cases a world is stopped. This frees the memory and the database of its server. */
 const CASES_A_WORLD = 250;
-/** If a bug of the server spoils a case, the case is run up to this many times before it counts as failed. */
+/** If a bug of the server spoils a case, the case is run again. After this many runs, the case has failed. */
 const TRIES = 3;
 const SHRINKS_AT_MOST = 60;
 const PROGRESS_EVERY = 25;

@@ -24,8 +24,8 @@ export interface Facts {
   /** The amounts that were refunded directly at the channel, in minor units by out-trade-no. */
   readonly external: ReadonlyMap<string, number>;
   /**
-   * How much refunded money of a payment the bank returned, in minor units. This includes refunds that nodrop
-   * did not request.
+   * How much of a payment's refunded money the bank returned to the merchant, in minor units. This includes refunds
+   * that nodrop did not request.
    */
   readonly reversedOf: (paymentId: string) => { readonly ours: number; readonly others: number };
   readonly cancelAsked: boolean;
@@ -40,11 +40,11 @@ export interface Facts {
   /** The amounts that merchants requested for the order, in minor units. */
   readonly asked: readonly number[];
   /**
-   * Trades whose true state a query did not report completely. nodrop may then not see why the channel refuses a
-   * refund, so an operator must decide.
+   * Trades for which a query did not report the complete state. So nodrop may not know why the channel refuses a
+   * refund, and an operator must decide.
    */
   readonly hidden: ReadonlySet<string>;
-  /** The ids of payments and refunds that the API reported as created. */
+  /** The ids of the payments and refunds that the API has returned. */
   readonly made: ReadonlySet<string>;
   readonly latePayment: LatePayment;
   /** Whether the merchant has its own shop. */
@@ -64,8 +64,8 @@ export interface Trade {
 }
 
 /**
- * If more than this time was skipped between two moments, they count as separate. No time is skipped while work
- * is being done.
+ * Two moments are different only if more than this time was skipped between them. No time is skipped while work is
+ * being done.
  */
 const SAME_MOMENT_MS = 5_000;
 
@@ -78,8 +78,8 @@ export function waitsFor(
   return [
     ...payments.map(({ id }) => paymentWorkflowId(id)),
     ...refunds.filter(({ reason }) => reason !== 'external').map(({ id }) => refundWorkflowId(id)),
-    // The payment's workflow delivers `payment.succeeded`. If an event was superseded, its delivery may never
-    // have started.
+    // The payment's workflow delivers `payment.succeeded`. The delivery workflow of a superseded event may never have
+    // started.
     ...deliveries
       .filter(({ event, status }) => event.type !== 'payment.succeeded' && status !== 'superseded')
       .map(({ id }) => deliveryWorkflowId(id)),
@@ -142,8 +142,8 @@ export function checkPromises(facts: Facts): string[] {
     must(refunded === back, `${what}: ${back} was refunded, ${refunded} is recorded`);
     must(refunded === succeeded(made), `${what}: its refunds add up to ${succeeded(made)}, not ${refunded}`);
     must(refunded <= received, `${what}: ${refunded} of ${received} was refunded`);
-    // P5: if money was refunded without a request of nodrop, others must have refunded it. Any other refunded
-    // money was refunded twice.
+    // P5: others must have refunded all money that was refunded without a request of nodrop. Otherwise the money was
+    // refunded twice.
     const others = (facts.external.get(id) ?? 0) - reversed.others;
     const external = succeeded(made.filter(({ reason }) => reason === 'external'));
     must(external === others, `${what}: others refunded ${others}, ${external} is recorded as external`);
@@ -167,7 +167,8 @@ export function checkPromises(facts: Facts): string[] {
       );
       must(orderUpdate === 'conflict' || orderUpdate === 'review', `${what}: it has no decision`);
       // If the order cannot accept money, the money is refunded automatically, except for a part that others
-      // have refunded. An operator is needed only for a refusal that the trade does not explain.
+      // have refunded. An operator is needed only if the trade does not explain a refusal, or if the bank returned
+      // money.
       const needsOperator =
         (attention === 'refund_failing' && facts.hidden.has(id)) || (isReversed && attention !== null);
       must(
@@ -175,8 +176,8 @@ export function checkPromises(facts: Facts): string[] {
         `${what}: ${received - refunded} is owed and was not refunded`,
       );
     }
-    // If a refund requested all remaining money and no other refund was refused, all money is refunded, even if
-    // others refunded a part.
+    // If a refund of all remaining money was requested, and no partial refund was refused, all money is refunded. This
+    // holds even if others refunded a part.
     const isAllAskedFor = made.some(isOfAll);
     const isPartRefused = made.some((refund) => refund.status === 'failed' && isOfPart(refund));
     must(
@@ -185,12 +186,12 @@ export function checkPromises(facts: Facts): string[] {
     );
     if (orderUpdate === 'review') must(attention !== null, `${what}: no attention asks for a decision`);
     must(
-      // Money that the bank returned later counts as refunded here, because it was refunded in full before the
-      // shop acknowledged.
+      // Money that the bank returned later was refunded in full before the shop acknowledged. So this check treats it
+      // as refunded.
       orderUpdate === 'applied' || refunded === received || isReversed || isRefused(facts, payment),
       `${what}: the order could have accepted the money`,
     );
-    // At this channel, money counts as refunded even after the bank returned it.
+    // This channel treats money as refunded even after the bank has returned it.
     const isLess = isReversed || others > 0;
     for (const refund of made)
       must(refund.status !== 'failed' || isLess, `${what}: the channel refused refund ${refund.id}`);
@@ -214,7 +215,7 @@ export function checkPromises(facts: Facts): string[] {
     `received ${came}: ${paid} pays the order, ${back} is refunded, ${shown} needs an operator`,
   );
 
-  // P4: whatever the API acknowledged is stored.
+  // P4: every callback that the API acknowledged is stored.
   const stored = new Set(facts.callbacks.map(({ notificationId }) => notificationId));
   for (const id of facts.acknowledged)
     must(stored.has(id), `callback ${id} was acknowledged and is not stored`);
@@ -243,7 +244,8 @@ export function checkPromises(facts: Facts): string[] {
   for (const { id: paidBy, settledAt } of payers)
     for (const { id, createdAt, endedAt, status, cancelRequestedAt } of payments) {
       if (id === paidBy || settledAt === null || createdAt > settledAt) continue;
-      // Each transaction reads its clock before it waits for the lock of the order.
+      // Each transaction reads its clock before it waits for the order's lock. So nearly equal times do not show the
+      // sequence.
       const endedBefore = endedAt !== null && !isAfter(endedAt, settledAt);
       const isOver = status === 'succeeded' || endedBefore;
       must(
@@ -290,12 +292,14 @@ function checkGoods(facts: Facts, isAfter: (later: Date, earlier: Date) => boole
   return broken;
 }
 
-/** True if a refund of all remaining money was requested. */
+/** True if this refund was requested for all remaining money. */
 const isOfAll = ({ id, merchantId, paymentId, idempotencyKey }: Refund): boolean =>
   idempotencyKey !== null &&
   id === requestedRefundId({ merchantId, paymentId, idempotencyKey, amount: 'all' });
 
-/** True if a refund of a fixed amount was requested. If it is refused, the requester must request it again. */
+/**
+ * True if this refund was requested for a fixed amount. If the channel refuses it, the requester must request it again.
+ */
 const isOfPart = (refund: Refund): boolean => refund.idempotencyKey !== null && !isOfAll(refund);
 
 /** True if the money arrived after the payment had ended and expired. */
@@ -321,7 +325,7 @@ function checkOrder(
   const cameBack = payer === undefined ? 0 : reversedOf(payer.id).ours + reversedOf(payer.id).others;
   const undecided = payments.some(({ orderUpdate }) => orderUpdate === 'review');
   const isBack = payer !== undefined && payer.refundedAmount === payer.receivedAmount;
-  // True if the payment paid the order and was refunded in full before the shop acknowledged.
+  // True if a payment paid the order and was refunded in full before the shop acknowledged it.
   const isSuperseded = payer === undefined && order.paidPaymentId !== null;
   const expected =
     payer !== undefined || isSuperseded

@@ -16,8 +16,8 @@ export type Failing = 'nothing' | 'everything' | 'refunds and conflicts';
 
 /**
  * A merchant's order service that follows docs/three-things-your-shop-must-do.md. It decides by the payment's
- * state, ignores events with an older version than the stored one, and takes the goods back at a conflict. When
- * an event is late it does not read the payment, so nodrop's events must contain enough.
+ * state, ignores events with an older version than the stored one, and takes the goods back at a conflict. It does not
+ * read the payment even if an event is late, so the events must contain all that the shop needs.
  */
 export class Shop {
   failing: Failing = 'nothing';

@@ -9,8 +9,8 @@ export interface Reading {
 
 /**
  * Computes how much time a skipping clock has skipped. While work is being done, the clock runs like a real
- * clock and skips nothing, even on a slow machine. So if two times differ only by real time, they count as the
- * same moment.
+ * clock and skips nothing, even on a slow machine. So two times are the same moment if only real time has passed
+ * between them.
  */
 export class SkippedTime {
   /** The readings in the order in which they were made. Their `said` values have the same order. */

@@ -23,9 +23,8 @@ import { Shop } from './shop.ts';
 import { SkippedTime } from './skipped-time.ts';
 
 /**
- * The environment of the model's cases. It contains the harness of the workflow tests and the real API, and the
- * simulator sends its callbacks to the API over HTTP. A simulated network between all parts can lose, hold and
- * repeat messages.
+ * The environment of the model's cases. It contains the harness of the workflow tests and the real API. The simulator
+ * sends its callbacks to this API over HTTP. A simulated network between all parts can lose, hold and repeat messages.
  */
 export interface World extends Pick<Harness, 'env' | 'db' | 'simulator' | 'secrets'> {
   readonly network: Network;
@@ -42,11 +41,11 @@ export interface World extends Pick<Harness, 'env' | 'db' | 'simulator' | 'secre
   /** Ends all faults and empties the channel's ledger. */
   begin(): Promise<void>;
   /**
-   * Resolves when every part of the system only waits. Time may be skipped only then. The server also skips
-   * time while a task is on its way to a worker, and then treats the task as lost.
+   * Resolves when no part of the system has work to do. Time may be skipped only then. The server also skips time while
+   * a task is on its way to a worker, and then treats the task as lost.
    */
   quiet(orderId: string): Promise<void>;
-  /** Lets time pass. To be called when `quiet` has resolved. */
+  /** Lets time pass. Call this only after `quiet` has resolved. */
   pass(orderId: string, seconds: number): Promise<void>;
   /** Runs the sweep once. */
   sweep(): Promise<void>;
@@ -114,7 +113,7 @@ export class Network {
    */
   readonly paidAt = new Map<string, number>();
   /**
-   * Trades whose true state a query did not report, because the payer had just acted or another refund was in
+   * Trades for which a query did not report the true state, because the payer had just acted or another refund was in
    * process.
    */
   readonly hidden = new Set<string>();
@@ -265,30 +264,30 @@ const untroubled = (): Record<Call, Loss> => ({
 });
 
 /**
- * The pause between two checks whether all parts wait. After each `CALM_LOOKS_A_LOOK` of these checks, the progress
- * is checked too.
+ * The pause between two checks whether all parts wait. After every `CALM_LOOKS_A_LOOK` such checks, the progress is
+ * checked once.
  */
 const CALM_EVERY_MS = 5;
 const CALM_LOOKS_A_LOOK = 200;
 const LOOK_EVERY_MS = 1_000;
 /**
- * If the clock does not move during this many checks, it counts as stopped. Only checks at which this process
- * ran and the server answered are counted.
+ * The clock has stopped if it does not move during this many checks. A check is counted only if this process ran and
+ * the server answered.
  */
 const STILL_LOOKS = 10;
 /**
- * While work is left, the clock counts as stopped only after this many checks. If a worker stops just when it is
- * given an attempt, the attempt is lost until its timeout, which is at most 60 s. Until then the server skips no
- * time.
+ * While work is left, the clock has stopped only if it does not move during this many checks. If a worker stops just
+ * when it is given an attempt, the attempt is lost until its timeout, which is at most 60 s. Until then the server
+ * skips no time.
  */
 const PATIENT_LOOKS = 120;
-/** If work continues for this many checks without a pause in which time can pass, it counts as endless. */
+/** Work is endless if it continues for this many checks without a pause in which time can pass. */
 const ENDLESS_LOOKS = 240;
 
 /**
- * A bug of the time-skipping server. Either it does not know an activity that is open in its own history, or it
- * waits for an activity of a workflow that has ended, or its clock stops while all parts only wait. nodrop is
- * not the cause, so the case is run again.
+ * A bug of the time-skipping server, and not of nodrop. So the case is run again. The server does not know an activity
+ * that is open in its own history, or waits for an activity of a workflow that has ended. Or its clock stops while all
+ * parts wait.
  */
 export class ServerFault extends Error {
   override readonly name = 'ServerFault';
@@ -433,7 +432,7 @@ export async function startWorld(): Promise<World> {
   });
   let working = true;
 
-  /** The workflows of the order that were started, with their status on the server. */
+  /** All started workflows of the order, with their status on the server. */
   const runs = async (orderId: string) => {
     const ids = await h.db.$queryRaw<{ payment: string; refund: string | null; delivery: string | null }[]>`
       SELECT payments.id AS payment, refunds.id AS refund, deliveries.id AS delivery
@@ -480,8 +479,7 @@ export async function startWorld(): Promise<World> {
     );
   };
   /**
-   * If all of the order's workflows wait for a time, returns a text that shows their progress; otherwise
-   * undefined.
+   * Returns a text that shows the progress of the order's workflows. Returns undefined while one of them has work.
    */
   const resting = async (orderId: string): Promise<string | undefined> => {
     if (await isBusy(orderId)) return undefined;

@@ -19,8 +19,8 @@ import {
   US,
 } from './client-support.ts';
 
-// Requests to an order service are signed. They are never sent to a private address unless private addresses
-// are allowed.
+// Tests that requests to an order service are signed, and that they are sent to private addresses only if these are
+// allowed.
 
 const guarded = new OrderServiceClient({ allowPrivate: false });
 
@@ -179,8 +179,8 @@ describe('private and link-local addresses', () => {
     [[{ address: '::', family: 6 }]],
     [[{ address: '0.0.0.0', family: 4 }]],
     [[{ address: '64:ff9b::7f00:1', family: 6 }]],
-    // The request is refused even if only one of several addresses is private, because the system chooses one
-    // of them.
+    // The request is refused even if only one of several addresses is private, because the system may choose the
+    // private address.
     [
       [
         { address: '93.184.216.34', family: 4 },

@@ -18,7 +18,8 @@ import {
 } from './client-support.ts';
 import { CERTIFICATE, PRIVATE_KEY } from './self-signed.ts';
 
-// If an order service gives no definite answer, the outcome is unknown, whatever fails and whenever it fails.
+// Tests that the outcome of a call is unknown if the order service gives no definite answer, whatever fails and
+// whenever it fails.
 
 /** A server that uses the TCP connection directly, so that a test can make it misbehave. */
 async function connect(onSocket: (socket: Socket) => void): Promise<string> {
@@ -255,7 +256,7 @@ test.each([
     const { url } = await serve((response) => {
       closed.push(new Promise((resolve) => response.once('close', () => resolve())));
       response.writeHead(status);
-      // If the body ended after its first part, that part would be a valid answer.
+      // This is only the first part of the body. If the body ended here, it would be a valid answer.
       response.write(JSON.stringify({ paidPaymentId: US }));
       const pour = () => {
         do poured += 16_384;
@@ -324,7 +325,8 @@ describe('Retry-After', () => {
     [{ 'retry-after': '120' }, 120_000],
     [{ 'retry-after': '31536000' }, 86_400_000],
     [{ 'retry-after': '9'.repeat(400) }, 86_400_000],
-    // A date in Retry-After is compared with the answer's Date header, even if the order service's clock is wrong.
+    // nodrop compares a date in Retry-After with the answer's Date header. So a wrong clock of the order service has no
+    // effect.
     [{ 'retry-after': 'Sat, 21 Nov 2026 10:05:00 GMT', date }, 300_000],
     [{ 'retry-after': 'Mon, 23 Nov 2026 10:05:00 GMT', date }, 86_400_000],
     [{ 'retry-after': 'Fri, 31 Dec 9999 23:59:59 GMT' }, 86_400_000],

@@ -51,7 +51,7 @@ test.each([1, 9, 10, 11, 20, 66, 150, 199])(
     expect(told).toBe(1);
     const calls = [...queue.underWay].filter(([merchantId]) => merchantId !== 'healthy');
     const total = calls.reduce((sum, [, count]) => sum + count, 0);
-    // Every merchant gets at least one slot. If there are many merchants, they use nearly all slots.
+    // Every merchant gets at least one slot. Many merchants together use nearly all slots.
     expect(calls).toHaveLength(merchants);
     expect(total).toBeLessThan(ORDER_SERVICE_SLOTS);
     expect(total).toBeGreaterThanOrEqual(

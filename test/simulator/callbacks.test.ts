@@ -17,7 +17,7 @@ import {
 } from './support.ts';
 
 /**
- * Tests the simulator's callbacks. Like those of a real channel they are signed, and may be repeated, lost or
+ * Tests the simulator's callbacks. Like a real channel's callbacks, they are signed, and may be repeated, lost or
  * forged.
  */
 
@@ -121,8 +121,8 @@ describe('callbacks', () => {
     const { shop, pay, no, trade, adapter } = await scene({}, () => 302, [1]);
     await pay(no);
     await shop.until(2);
-    // Both attempts for the later trade have arrived. If the first trade had a third attempt, it would have
-    // arrived before them.
+    // Both callbacks of the later trade have arrived. A third callback of the first trade would have arrived before
+    // them.
     const later = newTrade({ notifyUrl: trade.notifyUrl });
     await adapter.createTrade(ACCOUNT, later);
     await pay(later.outTradeNo);

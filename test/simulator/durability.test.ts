@@ -9,8 +9,8 @@ import { freePort } from '../support/stack.ts';
 import { ACCOUNT, client, newTrade, receiver, SECRETS, start, tempFolder } from './support.ts';
 
 /**
- * Tests the simulator as a process. Everything that it has answered survives kill -9, and it stops and fails
- * with clear messages.
+ * Tests the simulator as a process. Everything that the simulator has answered survives kill -9. If it stops or fails,
+ * its messages are clear.
  */
 
 /** Starts `main.ts`. Resolves when the process listens or has ended. */

@@ -122,7 +122,7 @@ export function newTrade(changes: Partial<NewTrade> = {}): NewTrade {
     amount: 1050,
     currency: 'CNY',
     subject: 'Two tickets',
-    // No server listens on port 9 (discard). For tests that do not check callbacks.
+    // A callback address for tests that do not check callbacks. No server listens on port 9 (discard).
     notifyUrl: 'http://127.0.0.1:9/callbacks',
     returnUrl: 'http://127.0.0.1:3000/return/p',
     createdAt: new Date().toISOString(),

@@ -15,8 +15,8 @@ import { eventually, unlessOutOfTime } from '../support/progress.ts';
 import { ACCOUNT, newTrade, receiver, refundNamed, start, tempFolder, tradeNamed } from './support.ts';
 
 /**
- * Tests what the wallet does because of the subject of a trade. test/system/sandbox.test.ts tests how nodrop
- * reacts.
+ * Tests the automatic actions of the wallet that the subject of a trade triggers. test/system/sandbox.test.ts tests how
+ * nodrop reacts.
  */
 
 type Started = Awaited<ReturnType<typeof start>>;
@@ -151,7 +151,8 @@ describe('the payer', () => {
     const folder = tempFolder();
     const one = await start({ folder });
     const { outTradeNo } = await create(one, 'in-process');
-    // The journal's first entry about the trade has both actions. On a slow machine the first may already be done.
+    // The journal's first entry about the trade has both actions. On a slow machine, the first action may already be
+    // done.
     const created = entriesOf(folder).find(({ trade }) => trade?.outTradeNo === outTradeNo)?.trade;
     const [processing, success] = created?.acts ?? [];
     expect([processing?.result, success?.result]).toEqual(['processing', 'success']);

@@ -85,8 +85,7 @@ test('if one change concerns several tables in use, createMigration splits it in
   for (const name of all) rmSync(join(dir, 'migrations', name), { recursive: true, force: true });
   schema(`${toy}}`);
   const before = await createMigration(database.url, 'before', dir);
-  // The migration gets an old timestamp as its name, because the next migrations are created within the same
-  // second.
+  // The migration's name gets an old timestamp, because the next migrations are created within the same second.
   renameSync(dirname(before.files[0] ?? ''), join(dir, 'migrations', '20200101000000_before'));
   schema(`${toy} m Int?\n parent other? @relation(fields: [m], references: [k])\n @@index([n])\n}
     model other {\n id Int @id\n k Int @unique\n toys toy[]\n}`);
@@ -123,7 +122,7 @@ test('a failing migration does not change the database, and its error is reporte
 test('if the process that applies a migration is killed, the next start applies the migration', async () => {
   await applyMigrations(database.url);
   addMigration('99990101000000_next', 'create table next (id int);');
-  // If a process is killed before its script's transaction commits, it leaves this open record.
+  // A process that is killed before its script's transaction commits leaves this open record.
   await queryOnce(
     database.url,
     "insert into _prisma_migrations (id, checksum, migration_name, started_at) values ('x', 'x', '99990101000000_next', now())",
@@ -210,7 +209,7 @@ test('if an unreleased commit has migrated the database, the error refers to the
 
 test('a migration’s script commits nothing if another process has marked the migration as rolled back', async () => {
   await applyMigrations(database.url);
-  // This migration closes its own record, as another process does that considers this process dead.
+  // This migration closes its own record. Another process would close the record if it considered this process dead.
   addMigration(
     '99990101000000_next',
     'create table next (id int); update _prisma_migrations set rolled_back_at = now() where finished_at is null;',
@@ -228,7 +227,7 @@ test('a failed migration is applied by the next start once its cause is fixed', 
     /99990101000000_next: relation "toy" does not exist\. Nothing of this/,
   );
   await queryOnce(database.url, 'create table toy as select 1 as n');
-  // After a failure, `prisma migrate deploy` leaves a record that has neither finished nor been rolled back.
+  // After a failure, `prisma migrate deploy` leaves a record that is neither finished nor rolled back.
   await queryOnce(
     database.url,
     "update _prisma_migrations set rolled_back_at = null where migration_name = '99990101000000_next'",

@@ -61,8 +61,8 @@ const OLD_CONTENT_HASH = createHash('sha256')
   .digest('base64url');
 
 /**
- * Writes rows like the older release, with statements that name only its columns. There are two merchants, and
- * each has an account at both channels.
+ * Writes rows as the older release did, with statements that name only the columns of that release. There are two
+ * merchants, and each has an account at both channels.
  * @param w is part of every id, so that the ledger can be written several times
  */
 export async function writeLedger(url: string, columns: Columns, w: string): Promise<void> {

@@ -1,4 +1,5 @@
-// Each startup problem prints exactly one sentence, which says how to fix it. The process exits with code 1.
+// Tests that nodrop reports each startup problem in exactly one sentence, which says how to fix the problem. The
+// process exits with code 1.
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
@@ -43,8 +44,8 @@ test.each([
 });
 
 test('a data folder that cannot be created is reported', async () => {
-  // File modes do not restrict root. So for root, the path of the data folder leads through a file, where root cannot
-  // create a folder either.
+  // File modes do not restrict root. So for root, the path of the data folder leads through a file, where even root
+  // cannot create a folder.
   const blocked = join(place.home, 'blocked');
   if (process.getuid?.() === 0) writeFileSync(blocked, '');
   else mkdirSync(blocked, { mode: 0o500 });

@@ -1,4 +1,4 @@
-// Migrates a ledger that an older release wrote, with payments in every state. That release had no named
+// Tests the migration of a ledger that an older release wrote, with payments in every state. That release had no named
 // accounts and no trade references.
 import { WorkflowNotFoundError } from '@temporalio/client';
 import { MockActivityEnvironment } from '@temporalio/testing';
@@ -70,8 +70,8 @@ describe('a ledger of the older release that has been migrated', () => {
     }
     const count = async (condition: string) =>
       (await queryOnce(database.url, `select count(*)::int as n from ${condition}`))[0]?.n;
-    // For a `created` payment, it is unknown whether the create request reached the channel. For all other
-    // payments the request has certainly reached it.
+    // The create request of a `created` payment may or may not have reached the channel. The create requests of all
+    // other payments have reached it.
     expect(await count("payments where status = 'created' and create_asked_at = created_at")).toBe(2);
     expect(await count("payments where status <> 'created' and create_asked_at is not null")).toBe(0);
     expect(await count('payments where coalesce(account, reference, hidden_attention) is not null')).toBe(0);

@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 
 /**
  * Freezes a process for this many seconds of each minute.
- * @returns a function that stops this
+ * @returns a function that ends the freezing
  */
 export function freezeEachMinute(pid: number, seconds: number): () => void {
   const freezer = fileURLToPath(new URL('./freezer.mjs', import.meta.url));

@@ -35,7 +35,7 @@ export interface Reaction {
   readonly delayMs?: number;
   /** The order service answers when this promise resolves. */
   readonly after?: Promise<unknown>;
-  /** If true, the event is applied as by a correct order service, whatever the answer is. */
+  /** If true, the order service applies the event correctly, whatever it answers. */
   readonly apply?: boolean;
 }
 
@@ -102,7 +102,7 @@ export async function startOrderService(
 
   const isSigned = ({ headers }: IncomingMessage, body: string, secret = service.secret): boolean => {
     const text = (name: string) => String(headers[name] ?? '');
-    // Verifies a signature like the library, but accepts any timestamp, because tests have their own clocks.
+    // Verifies a signature as the library does, but accepts any timestamp, because tests have their own clocks.
     const at = new Date(Number(text('webhook-timestamp')) * 1000);
     const expected = new Webhook(secret).sign(text('webhook-id'), at, body);
     return text('webhook-signature').split(' ').includes(expected);

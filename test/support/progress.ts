@@ -19,20 +19,19 @@ const LOOK_EVERY_MS = 50;
 /** The condition is cheap to read, so it is checked often. The watched states are read much less often. */
 const LOOKS_A_SURVEY = 20;
 /**
- * This number of checks takes longer than any wait of nodrop that tests wait for, such as retries, polls and
- * the sweep.
+ * This many checks take longer than every delay of nodrop that a test waits for, such as retries, polls and the sweep.
  */
 const NO_CHANGE_MS = 300_000;
 
 /**
- * The timeout that ends hanging operations, in tests that are not about timeouts. No operation takes this long
- * on any machine.
+ * The timeout for operations that hang, in tests that do not test timeouts. No other operation takes this long on any
+ * machine.
  */
 export const NET_MS = 1_200_000;
 
 /**
- * Measures for how many ms this process runs from now on. Time in which the process is frozen or waits for the
- * CPU does not count. Used to check that a result comes well before a timeout.
+ * Measures how many ms this process runs from now on, without the time in which it is frozen or waits for the CPU. Used
+ * to check that a result comes well before a timeout.
  */
 export function runningTime(): () => number {
   let looks = 0;
@@ -46,10 +45,10 @@ export function runningTime(): () => number {
 export const API_BUDGET_MS = 8_000;
 
 /**
- * Runs an operation that may hit a time limit of nodrop on a slow machine. If it hits the limit, that proves
- * nothing, so the operation runs again. An outcome before the limit counts immediately.
+ * Runs an operation that may reach a time limit of nodrop on a slow machine. An outcome that comes from the limit
+ * proves nothing, so the operation is run again. Any other outcome is returned.
  * @param limitMs the shortest time limit of nodrop that applies to the operation
- * @param ranOut whether the outcome can come from a time limit
+ * @param ranOut returns true if the outcome can come from a time limit
  */
 export async function unlessOutOfTime<T>(
   limitMs: number,
@@ -77,7 +76,7 @@ export function watch(it: Watched): () => void {
  * Calls `condition` until it returns something other than undefined or false. An assertion error means "not
  * yet". Any other error fails the test.
  * @param noChangeMs the time without a change of a watched state after which this function gives up. It is counted
- *   in checks of 50 ms. A slow check counts as one, and no check counts while a watched process is stopped.
+ * in checks of 50 ms. A slow check is also one check. Checks are not counted while a watched process is stopped.
  * @throws Error with the last state
  */
 export async function eventually<T>(

@@ -11,8 +11,8 @@ import {
 
 /**
  * A channel that can be queried only by its own ids, as Stripe, PayPal, Adyen and Mollie can. It keeps trades and all
- * calls in memory. While an idempotency key is valid, a repeated create with the same out-trade-no returns the same
- * trade. After the key has expired, a repeated create makes a second trade.
+ * calls in memory. While an idempotency key is valid, a repeated create request with the same out-trade-no returns the
+ * same trade. After the key has expired, it makes a second trade.
  */
 export class ReferenceChannel {
   readonly declaration: ChannelDeclaration;
@@ -25,7 +25,7 @@ export class ReferenceChannel {
   answerIsLost: ChannelError | undefined;
   /** If set, calls fail with this error and have no effect. */
   failure: Error | undefined;
-  /** The answer to a create for a trade that already exists. */
+  /** The answer to a create request for a trade that already exists. */
   ofExisting: 'action' | 'not_renewable' | ChannelError = 'action';
   close: CloseAnswer = { state: 'closed' };
   /** If set, every refund call gets this answer and refunds nothing. */

@@ -6,8 +6,8 @@ import { createSimulatorAdapter } from './simulator-adapter.ts';
 
 /**
  * A channel whose callbacks can carry every field that an adapter can return. The body is the verified callback
- * as JSON, signed with an HMAC. The channel expects its own body as the answer. A notice needs no signature, as
- * at channels that send unsigned forms.
+ * as JSON, signed with an HMAC. The channel itself defines the body of the answer to a callback. A notice needs no
+ * signature, as at channels that send unsigned forms.
  */
 
 const SECRET = 'the secret of the signing channel';

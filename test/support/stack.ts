@@ -120,8 +120,8 @@ export interface FreshDatabase {
 }
 
 /**
- * Creates a database with all migrations and no rows. For a test that needs a database of its own in addition
- * to the database of its file.
+ * Creates a database with all migrations and no rows. For a test that needs a second database besides the database of
+ * its file.
  */
 export async function freshDatabase(): Promise<FreshDatabase> {
   return await created(newDatabase(`template ${TEMPLATE}`));
@@ -164,9 +164,9 @@ export interface UsedDatabase {
 }
 
 /**
- * Gives the tests of this file or `describe` a migrated database without rows, and clients of its ledger. Hooks
- * that are registered later can use the database, and it is dropped after their teardown.
- * @param options.perTest each test gets its own database, so each test must read the fields again
+ * Gives the tests of this file or `describe` a migrated database without rows, and clients of its ledger. Hooks that
+ * are registered later can use the database. The database is dropped after the teardown of these hooks.
+ * @param options.perTest each test gets its own database, so each test must read the fields of the result again
  */
 export function useDatabase({ perTest = false } = {}): UsedDatabase {
   const used = {} as { -readonly [Field in keyof UsedDatabase]: UsedDatabase[Field] };
@@ -294,7 +294,7 @@ const LEDGER_STATE = `
 
 /**
  * As long as this ledger changes, `eventually` continues to wait.
- * @returns a function that ends this
+ * @returns a function that stops watching the ledger
  */
 export function watchLedger(url: string, pids?: Watched['pids']): () => void {
   return watch({

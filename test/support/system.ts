@@ -36,7 +36,8 @@ export interface System {
   /** Creates a payment of a new order over HTTP. */
   pay(changes?: object): Promise<Answer>;
   /**
-   * Like `pay`, but repeats the request until the payment has a next action. On a slow machine this takes time.
+   * Like `pay`, but repeats the request until the payment has a next action. On a slow machine, the next action takes
+   * some time.
    */
   payable(changes?: object): Promise<Answer>;
   orderStatus(orderId: string): Promise<string | undefined>;

@@ -13,9 +13,9 @@ import { type OrderService, startOrderService } from '../support/order-service.t
 import { type System, startSystem } from '../support/system.ts';
 
 /**
- * Upper bounds for the costs of a payment. They are counted in Temporal's history and PostgreSQL's log while real
- * processes run. `npm run bench -- counts` lists the statements. A change that makes a payment cheaper must lower the
- * bound here. If a change raises a bound, docs/performance.md must explain why.
+ * Tests upper bounds for the costs of a payment. The costs are counted in Temporal's history and PostgreSQL's log while
+ * real processes run. `npm run bench -- counts` lists the statements. A change that makes a payment cheaper must lower
+ * the bound here. If a change raises a bound, docs/performance.md must explain why.
  */
 
 interface Bounds {

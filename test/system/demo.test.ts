@@ -1,5 +1,5 @@
-// Runs npm run demo -- --channels wechatpay,alipay with few payers. The demo fails unless all money in the
-// doubles' books is in an order or refunded.
+// Tests npm run demo -- --channels wechatpay,alipay with few payers. The demo fails unless all money in the doubles'
+// books is in an order or refunded.
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';

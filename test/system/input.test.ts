@@ -6,7 +6,8 @@ import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
 /**
- * Invalid and forged input to the running system is refused with a clear error. It does not change any money.
+ * Tests that the running system refuses invalid and forged input with a clear error. Such input does not change any
+ * money.
  */
 
 let system: System;

@@ -4,8 +4,8 @@ import { endConnections, eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
 /**
- * Tests killed processes in the real system (promise P1). If any process dies after the payer has paid, the
- * order becomes paid without an operator's help.
+ * Tests that no payment is lost when processes of the real system are killed (promise P1). If any process dies after
+ * the payer has paid, the order becomes paid without an operator's help.
  */
 
 let system: System;

@@ -5,8 +5,8 @@ import { createSimulatorAdapter } from '../support/simulator-adapter.ts';
 import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
-// If a callback was acknowledged to the channel, it is durable, whichever process dies before or after the
-// acknowledgement (P4).
+// Tests that a callback is durable once nodrop has acknowledged it to the channel, whichever process dies before or
+// after that (P4).
 
 let system: System;
 beforeAll(async () => {

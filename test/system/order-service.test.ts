@@ -6,8 +6,8 @@ import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
 /**
- * Tests delivery to the order service in the real system. Whichever process dies, delivery is retried until the
- * service agrees. The service agrees only once.
+ * Tests delivery to the order service in the real system. nodrop retries a delivery until the service agrees, whichever
+ * process dies. The service agrees only once.
  */
 
 let system: System;
@@ -15,7 +15,7 @@ let shop: OrderService;
 beforeAll(async () => {
   shop = await startOrderService();
   system = await startSystem({ withWorker: true, env: { NODROP_QUERY_SCHEDULE: '2s' } });
-  // The development key creates its merchant when it is first used.
+  // The merchant of the development key is created when the key is first used.
   expect((await system.api('GET', '/v1/orders')).status).toBe(200);
   const settings = { orderServiceUrl: shop.url, orderStatusUrl: shop.statusUrl };
   const set = await setMerchant(system.db, 'demo', settings, system.config.secret, new Date());

@@ -118,7 +118,7 @@ test('if a callback was acknowledged but the workflow was not signalled, the swe
   const { body } = await system.payable({
     order: { id: 'swept', amount: 800, currency: 'CNY', subject: 'Tea' },
   });
-  // The state after the API has stored the callback and died before forwarding it.
+  // This is the state if the API stores the callback, and dies before it forwards the callback.
   const { channelAccountId } = await system.db.payment.findUniqueOrThrow({ where: { id: body.id } });
   const answer = {
     state: 'paid',

@@ -101,7 +101,7 @@ test('an API process that stops ends its streams without an error for the reader
   const readers = await watch(body.id, body.clientToken);
   await eventually(() => readers.every(({ events }) => events.length === 1));
   for (const name of ['api', 'api2'] as const) system.kill(name, 'SIGTERM');
-  // If the stream of a reader were cut, its promise would reject.
+  // If a reader's stream were cut, the reader's promise would reject.
   await Promise.all(readers.map(({ ended }) => ended));
   expect(statuses(readers)).toEqual([['paying'], ['paying']]);
 });

@@ -62,7 +62,7 @@ test('calls to a channel never exceed its rate limit, however many payments wait
   const temporal = await startTemporal();
   const database = await freshDatabase();
   const db = createLedgerClient(database.url);
-  // A separate database client, as the API has its own. The worker's client has limits for its merchant.
+  // A separate database client, like the API's own client. The worker's client limits the transactions of a merchant.
   const apiDb = createLedgerClient(database.url);
   const connection = await NativeConnection.connect({ address: temporal.address });
   const clientConnection = await Connection.connect({ address: temporal.address });
@@ -123,7 +123,7 @@ test('calls to a channel never exceed its rate limit, however many payments wait
     // once.
     const late = (ms: number) => (LIMIT * stalls.stalledMs(from - 2_000, from + ms)) / 1_000;
     expect(within(1_000)).toBeLessThanOrEqual(2 * LIMIT + late(1_000));
-    // In its first second, a queue may use up a saved burst once. Both bounds allow LIMIT more calls for this.
+    // A queue may use a saved burst once, in its first second. For this burst, both bounds allow LIMIT more calls.
     expect(within(10_000)).toBeLessThanOrEqual(10 * LIMIT + LIMIT + late(10_000));
   }
 });

@@ -5,7 +5,7 @@ import { call } from '../simulator/support.ts';
 import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
-/** An older backup is restored. It does not contain some payments whose workflows are still running. */
+/** Tests the restore of an older backup. The backup lacks some payments whose workflows are still running. */
 
 let system: System;
 beforeAll(async () => {
@@ -20,7 +20,7 @@ async function lose({ id, orderId }: { id: string; orderId: string }): Promise<v
   await system.db.$transaction(async (tx) => {
     // This lock prevents all processes from writing rows of the payment.
     await tx.$queryRaw`SELECT 1 FROM orders WHERE id = ${orderId} FOR UPDATE`;
-    // Triggers and foreign keys are turned off, because the restoring of a backup ignores them too.
+    // Triggers and foreign keys are turned off, because the restore of a backup ignores them too.
     await tx.$executeRaw`SET LOCAL session_replication_role = replica`;
     await tx.timelineEntry.deleteMany({ where: { paymentId: id } });
     await tx.callback.deleteMany({ where: { paymentId: id } });
@@ -132,8 +132,8 @@ test('recover --lost names the rows that it cannot restore, and ends a lost refu
 });
 
 /**
- * Requests a refund at the channel with the idempotency key of attempt `attempt`, and loses the refund's row. The channel
- * completes the refund after `processingMs` milliseconds.
+ * Requests a refund, deletes its row, and then makes the refund at the channel under the number of attempt `attempt`.
+ * The channel completes the refund after `processingMs` milliseconds.
  * @returns its id
  */
 async function newMade(paymentId: string, processingMs: number, attempt = 1): Promise<string> {

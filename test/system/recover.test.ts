@@ -4,8 +4,7 @@ import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
 /**
- * After the loss of the whole Temporal database, everything is restored from the ledger, and nothing happens
- * twice.
+ * Tests the loss of the whole Temporal database. Everything is restored from the ledger, and nothing happens twice.
  */
 
 let system: System;
@@ -30,7 +29,7 @@ test('after a total loss of the Temporal database, recover restores the workflow
   await system.simulator.pay(done.body.id);
   await system.api('POST', `/v1/payments/${ended.body.id}/cancel`);
   await eventually(async () => (await system.orderStatus(done.body.orderId)) === 'succeeded');
-  // A refund about which the channel does not answer.
+  // A refund for which the channel gives no answer.
   await system.simulator.setFaults({ refund: { errorRate: 1 } });
   const key = { 'idempotency-key': 'part' };
   const asked = await system.api('POST', `/v1/payments/${done.body.id}/refunds`, { amount: 500 }, key);

@@ -64,7 +64,7 @@ test('if a part of the money is refunded and the remaining amount is refunded la
   expect(body.data.filter(({ kind }: { kind: string }) => kind === 'refund').length).toBeGreaterThanOrEqual(
     4,
   );
-  // The channel also sends callbacks about the refunds, but they change nothing.
+  // The channel also sends callbacks about the refunds, but these callbacks change nothing.
   await eventually(async () => (await system.db.callback.count({ where: { paymentId: id } })) >= 3);
   expect((await payment(id)).refundedAmount).toBe(1990);
   const run = system.temporal.workflow.getHandle(`refund/${rest.body.id}`);
@@ -75,7 +75,7 @@ test('if a part of the money is refunded and the remaining amount is refunded la
 
 test('if two attempts of one order are paid, one attempt pays the order and the other attempt is refunded automatically', async () => {
   const first = (await system.payable()).body;
-  // The channel does not answer about the first attempt, so nodrop accepts the second attempt.
+  // The channel does not answer queries of the first attempt, so nodrop accepts the second attempt.
   await system.simulator.setFaults({ query: { errorRate: 1 } });
   const second = (await system.payable({ order: undefined, orderId: first.orderId, channel: 'simulator2' }))
     .body;

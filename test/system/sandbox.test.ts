@@ -18,8 +18,8 @@ import { eventually } from '../support/stack.ts';
 import { type System, startSystem } from '../support/system.ts';
 
 /**
- * Checks that the whole service does what docs/sandbox.md says: each row of its table, the short expiry, and
- * its commands.
+ * Tests that the whole service does what docs/sandbox.md says: each row of its table, the short expiry, and its
+ * commands.
  */
 
 let system: System;
@@ -36,8 +36,8 @@ const tradeOf = async (id: string) =>
 
 let orders = 0;
 /**
- * A payment whose trade exists in the wallet. If a slow machine misses a short expiry, another payment is
- * created.
+ * Creates a payment whose trade exists in the wallet. If a short expiry passes before that on a slow machine, creates
+ * another payment.
  * @param expiresInSeconds the lifetime of the payment and of its order
  */
 async function begin(subject: string, expiresInSeconds?: number) {
@@ -47,8 +47,8 @@ async function begin(subject: string, expiresInSeconds?: number) {
     const { id } = await eventually(async () => {
       const answer = await system.api('POST', '/v1/payments', { order, channel: 'simulator', ...expiry });
       if (answer.status < 300) return answer.body;
-      // An earlier request of this loop got no answer in time, but created the payment. The wallet has acted on it
-      // since then, so the answer is 409.
+      // An earlier request of this loop got no answer in time, but created the payment. Since then, the wallet has
+      // acted on the payment, so the answer is 409.
       if (answer.status === 409) return (await get(`/v1/orders/${order.id}`)).payments[0];
       expect(answer.status).toBeGreaterThanOrEqual(500);
     });
@@ -93,8 +93,8 @@ const paidAtOf = (id: string) =>
   Date.parse(journalOf(id).trades.find(({ paidAt }) => paidAt !== null)?.paidAt ?? '');
 
 /**
- * Checks that show the effect of a trigger whose payment ends in the same state as without a trigger. The checks do not
- * depend on the speed of the machine.
+ * Checks for triggers that do not change the final state of a payment. Each check shows the effect of its trigger, and
+ * does not depend on the speed of the machine.
  */
 const SIGNS: Partial<Record<Trigger, (id: string) => Promise<void> | void>> = {
   'in-process'(id) {
@@ -219,7 +219,7 @@ describe('docs/sandbox.md', () => {
           .replace('http://127.0.0.1:4000', system.simulator.url)
           .replace('PAYMENT_ID', id),
       );
-    /** How many times each order of the page was created. Only its latest creation counts. */
+    /** How many times each order of the page was created. The test uses only the latest creation. */
     const asked: Record<string, number> = {};
     const latest = (name: string) => `${name}-${asked[name]}`;
     for (const [index, command] of commands.entries()) {

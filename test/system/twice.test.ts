@@ -6,9 +6,9 @@ import { callbackFor } from '../support/callback.ts';
 import { eventually } from '../support/stack.ts';
 import { type Answer, type System, startSystem } from '../support/system.ts';
 
-// Sends the same requests concurrently to two API processes with two workers, while one API process and one
-// worker are killed. Also sends callbacks that arrive too early. The outcome is the same, whichever process
-// handles a request.
+// Tests that the outcome is the same, whichever process handles a request. Two API processes with two workers get the
+// same requests concurrently, while one API process and one worker are killed. They also get callbacks that arrive too
+// early.
 
 let s: System;
 let second: string;

@@ -86,7 +86,7 @@ test('the name of a kept bundle changes with every source file', async () => {
     hashes.add(await sourcesHash([folder], []));
     hashes.add(await sourcesHash([folder], [join(folder, 'refund.ts')]));
     expect(hashes.size).toBe(4);
-    // The hash of the real bundle's sources can be computed, so these files exist.
+    // This hash can be computed only if all source files of the real bundle exist.
     expect(await sourcesHash()).toMatch(/^[0-9a-f]{16}$/);
   } finally {
     rmSync(folder, { recursive: true });

@@ -34,7 +34,7 @@ function channel() {
 const stateOf = async (outTradeNo: string) =>
   (await h.simulator.ledger()).find((row) => row.outTradeNo === outTradeNo)?.state;
 
-/** Adopts a trade as the API does. The channel has reported the terms of the trade before. */
+/** Adopts a trade as the API does: creates the payment, records the channel's answer, and wakes the workflow. */
 async function adopt(
   reference: string,
   { as = 'watched' as 'watched' | 'own', orderId = `adopted-${n}`, expiresInMs = 1_800_000 } = {},

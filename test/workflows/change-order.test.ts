@@ -4,7 +4,10 @@ import { changeOrder } from '../../src/ledger/change-order.ts';
 import { NET_MS } from '../support/progress.ts';
 import { useHarness } from './harness.ts';
 
-/** If a create repeats the number of a trade with different terms, the channel refuses the create. */
+/**
+ * Tests create requests after an order was changed. The channel refuses a create request that repeats a trade's number
+ * with different terms.
+ */
 
 const h = useHarness();
 

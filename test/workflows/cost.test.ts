@@ -59,7 +59,7 @@ test('a payment that is settled by its callback takes 20 history events and 3 wo
     workflowTaskScheduled: 3,
     workflowTaskStarted: 3,
     workflowTaskCompleted: 3,
-    // The create is a regular activity, so the channel's rate limit applies to it.
+    // The create request runs as a regular activity, so the channel's rate limit applies to it.
     activityTaskScheduled: 1,
     activityTaskStarted: 1,
     activityTaskCompleted: 1,

@@ -28,8 +28,8 @@ test('an unpaid payment is queried once more at its expiry and then closed at th
   expect(await h.orderStatus(payment)).toBe('unpaid');
   expect((await ledgerOf(payment.id))?.state).toBe('CLOSED');
   await run.result();
-  // These times are of the scheduled queries, of the query at the expiry, and of the late watch: 10 min, 1 h, 6 h and
-  // 24 h after the expiry.
+  // The times of the scheduled queries, of the query at the expiry, and of the late watch, which sends queries 10 min,
+  // 1 h, 6 h and 24 h after the expiry.
   expectAsked(h, payment, [10, 20, 30, 50, 60, 660, 3660, 21_660, 86_460]);
 });
 

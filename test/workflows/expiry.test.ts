@@ -8,15 +8,15 @@ import { eventually, realEnvironment, timeSkippingEnvironment } from '../support
 import { useHarness } from './harness.ts';
 
 /**
- * Tests a payment that expires while its trade is being created. The create's schedule-to-close timeout ends at the
- * expiry. The real server and the time-skipping server report this timeout differently. With either report, nodrop
- * queries the channel and closes the payment.
+ * Tests a payment that expires while its trade is being created. The schedule-to-close timeout of the create activity
+ * ends at the expiry. The real server and the time-skipping server report this timeout differently. With either report,
+ * nodrop queries the channel and closes the payment.
  */
 
 const EXPIRES_IN_MS = 6_000;
 /**
- * The time from the expiry until the channel creates the trade. It is so short that the workflow still waits for the
- * attempt.
+ * The time from the expiry until the channel creates the trade. At the end of this time, the workflow still waits for
+ * the result of its attempt.
  */
 const LATE_MS = 8_000;
 const IN_TIME_MS = CREATE_ATTEMPT_MS - 2_000;
@@ -116,7 +116,8 @@ describe.each([
     onCreate = refuse;
     const payment = await ended(begin);
     await expectClosed(payment);
-    // After the last attempt, the workflow makes no further attempts and waits until the expiry.
+    // At most one create activity has timed out. After that, the workflow makes no further attempt and waits until the
+    // expiry.
     expect((await historyOf(payment)).givenUp).toBeLessThanOrEqual(1);
   });
 
@@ -210,7 +211,7 @@ describe.each([
           creates = 0;
           return { payment, trade, lateBy };
         },
-        // The workflow gets here only if the machine was so slow that every attempt has ended.
+        // The trade is created this late only if the machine was so slow that every attempt had ended before.
         ({ lateBy }) => lateBy > IN_TIME_MS,
       );
       expect(trade?.state).toBe('CLOSED');

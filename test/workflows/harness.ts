@@ -60,7 +60,7 @@ export interface Harness {
   readonly workflows: PaymentWorkflows;
   readonly refundWorkflows: RefundWorkflows;
   readonly deliveryWorkflows: DeliveryWorkflows;
-  /** Runs once during the next query, after the channel has answered and before the answer is recorded. */
+  /** A hook that runs once during the next query, after the channel has answered and before the answer is recorded. */
   onAnswer: ((outTradeNo: string) => Promise<void>) | undefined;
   /**
    * Intercepts all calls to the channel about refunds, including the first request of a refund. `ask` makes the
@@ -95,9 +95,9 @@ export interface Harness {
    */
   until(paymentId: string, status: string): Promise<void>;
   /**
-   * Resolves when the payment's row meets the condition and no activity of its workflow is running. A signal that
-   * follows cancels no activity then. After a cancelled activity, the time-skipping server stops skipping time, or skips
-   * it while the payment has a task.
+   * Resolves when the payment's row meets the condition and no activity of its workflow is running. So the next signal
+   * cancels no activity. After a cancelled activity, the time-skipping server stops skipping time, or skips it while
+   * the payment has a task.
    */
   untilRow(paymentId: string, condition: (row: Payment) => boolean): Promise<void>;
   /**
@@ -129,7 +129,7 @@ export interface Harness {
   refundElsewhere(payment: Payment, amount: number, outRefundNo?: string): Promise<void>;
   /** Simulates a restored backup. The ledger loses all rows about the payment's refunds. */
   loseRefunds(payment: Payment): Promise<void>;
-  /** A create request that was lost now reaches the channel. */
+  /** Lets a create request that was lost reach the channel now. */
   lateCreate(payment: Payment): Promise<void>;
   /** Lets virtual time pass. */
   pass(seconds: number): Promise<void>;
@@ -208,15 +208,15 @@ export const LATE_CANCELLATION: readonly string[] = [
   fileURLToPath(new URL('../model/late-cancellation.ts', import.meta.url)),
 ];
 
-/** The shortest timeout of a query, which the simulator's adapter sets. */
+/** The shortest timeout of a query. The simulator's adapter sets it. */
 const ADAPTER_LIMIT_MS = 8_000;
 
 /** The secret from which the client tokens are derived. */
 export const SECRET = 'a secret of at least 32 characters';
 
 /**
- * The allowed difference between the actual and the expected gaps between queries, in seconds, without slow work around
- * the queries.
+ * By how many seconds the time between two queries may differ from the expected time, if the work around the queries is
+ * fast.
  */
 const GAP_TOLERANCE = 1.5;
 
@@ -228,7 +228,7 @@ const GAP_TOLERANCE = 1.5;
 export function expectAsked(h: Harness, payment: Payment, expected: readonly number[]): void {
   const asked = h.askedAt(payment);
   const really = h.reallyAskedAt(payment);
-  /** The real time around query `i`, in seconds: from query `i - 2` to query `i + 1`. */
+  /** The real time from query `i - 2` to query `i + 1`, in seconds. */
   const workAround = (i: number) => (really[i + 1] ?? really[i] ?? 0) - (really[i - 2] ?? 0);
   const gaps = (times: readonly number[]) => times.map((at, i) => at - (times[i - 1] ?? 0));
   const wanted = gaps(expected);
@@ -259,8 +259,8 @@ async function bundleOf(interceptors: readonly string[] = []): ReturnType<typeof
 }
 
 /**
- * Starts a harness for the tests of this file or `describe`. Hooks that are registered later can use the
- * harness, and it is stopped after they have run.
+ * Starts a harness for the tests of this file or `describe`. Hooks that are registered later can use the harness. The
+ * harness is stopped after these hooks have run.
  * @param options.perTest if true, each test gets its own harness
  * @param later returns further options, which may depend on hooks that were registered earlier
  */

@@ -6,8 +6,8 @@ import { eventually } from '../support/stack.ts';
 import { LATE_CANCELLATION, useHarness } from './harness.ts';
 
 /**
- * Tests a trade that the channel reports as processing after the answer to its create was lost. nodrop queries the
- * trade, and does not create it again.
+ * Tests a trade that the channel reports as processing after the answer to its create request was lost. nodrop queries
+ * the trade, and does not create it again.
  */
 
 let creates = 0;
@@ -37,8 +37,8 @@ beforeEach(() => {
 });
 
 /**
- * Creates a payment and pays its trade before nodrop has the answer to the create. A payer who finds the trade in the
- * wallet can do this.
+ * Creates a payment and pays its trade before nodrop has the answer to the create request. A payer who finds the trade
+ * in the wallet can do this.
  */
 async function inProcess(expiresInMs: number) {
   const payment = await h.newPayment({ expiresInMs });

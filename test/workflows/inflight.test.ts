@@ -4,10 +4,10 @@ import { NET_MS } from '../support/progress.ts';
 import { useHarness } from './harness.ts';
 
 /**
- * If a query activity is cancelled while the channel's answer is in flight, the result of the activity is lost.
- * The answer is not lost, because the activity first records it in the ledger. These tests have their own file,
- * because the time-skipping server stops skipping after a cancelled activity completes. After that, tests run
- * in real time.
+ * Tests query activities that are cancelled while the channel's answer is in flight. The result of the activity is
+ * lost. The answer is not lost, because the activity first records it in the ledger. These tests have their own file,
+ * because the time-skipping server stops skipping after a cancelled activity completes. After that, tests run in real
+ * time.
  */
 
 const h = useHarness();
@@ -15,7 +15,7 @@ beforeEach(async () => {
   await h.simulator.setFaults({ query: { errorRate: 0 } });
 });
 
-/** Resolves when the answer is recorded. The query activity has not returned it yet. */
+/** Records the channel's answer, as the query activity does before it returns. */
 async function writeDown(paymentId: string) {
   const at = new Date(await h.now());
   const answer = { channelPaymentId: 'trx', amount: 1990, currency: 'CNY', paidAt: at.toISOString() };

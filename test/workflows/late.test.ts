@@ -4,14 +4,14 @@ import { NET_MS } from '../support/progress.ts';
 import { expectAsked, useHarness } from './harness.ts';
 
 /**
- * Tests money and requests that arrive long after the end of a payment. They have their own file, so that no
- * other payment is open while days of virtual time pass. If several workflows are open, the time-skipping
- * server may skip time while one of them has a task.
+ * Tests money and requests that arrive long after the end of a payment. These tests have their own file, so that no
+ * other payment is open while days of virtual time pass. If several workflows are open, the time-skipping server may
+ * skip time while one of them has a task.
  */
 
 const DAY = 86_400;
 
-/** A channel that returns a link, and creates the trade only when the payer opens this link. */
+/** True if the channel returns a link, and creates the trade only when the payer opens this link. */
 let isLinkOnly = false;
 const h = useHarness({
   between: (adapter) => ({

@@ -7,8 +7,8 @@ import { eventually } from '../support/stack.ts';
 import { type Harness, useHarness } from './harness.ts';
 
 /**
- * A restored backup or a failover can lose rows of running workflows. If the row of a workflow is lost, the
- * workflow looks for the row at growing intervals and raises an attention. It continues when the row is back.
+ * Tests running workflows whose rows were lost in a failover or by the restore of a backup. Such a workflow raises an
+ * attention, and looks for its row at growing intervals. It continues when the row is back.
  */
 
 /** The trades for which the channel has received a create request. */
@@ -86,7 +86,7 @@ async function recover(payment: Payment): Promise<void> {
   await h.workflows.wake(payment, 10_000);
 }
 
-/** A payment with a next action. Its row was deleted, and its workflow has noticed this. */
+/** A payment with a next action. Its row was deleted, and its workflow has detected the loss. */
 async function newLost(options: Parameters<Harness['newPayment']>[0] = {}): Promise<Payment> {
   const payment = await h.newPayment(options);
   const run = await h.start(payment);
@@ -124,7 +124,7 @@ test('a workflow whose row is lost shows the attention row_lost and looks for th
   const looks = readsOf(payment.id).slice(before - 1);
   expect(gaps(looks)).toEqual([1, 2, 4, 8, 16, 32, 60, 60, 60]);
 
-  // nodrop answers an operator's query even without a row.
+  // An operator's request for a query is answered even without the row.
   expect(await h.workflows.askChannel(payment, 10_000)).toBe(false);
   expect(await h.workflows.awaitNextAction(payment, 10_000)).toBe(true);
 
@@ -145,7 +145,7 @@ test('if a row cannot be read, the workflow retries at growing intervals of up t
   await eventually(() => readsOf(payment.id).length > before);
   await h.pass(200);
   const looks = readsOf(payment.id).slice(before);
-  // The workflow waits 0, 2, 4, 8, 16 and 32 s, and after that one minute before each check.
+  // Before its checks, the workflow waits 0, 2, 4, 8, 16 and 32 s. After that, it waits one minute before each check.
   const seconds = looks.slice(1).map((at, i) => Math.round((at - (looks[i] ?? 0)) / 1000));
   expect(seconds).toEqual([2, 4, 8, 16, 32, 60, 60]);
   expect(await attentionShown(run.workflowId)).not.toBe('"row_lost"');

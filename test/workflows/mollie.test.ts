@@ -21,7 +21,7 @@ import { type Harness, LATE_CANCELLATION, SECRET, useHarness } from './harness.t
 const MINUTE = 60;
 
 let double: MollieDouble;
-/** The number of webhook calls of the double that the test has delivered or dropped. */
+/** How many of the double's webhook calls the test has delivered or dropped. */
 let told = 0;
 
 /** Sets the double's clock to the server's virtual time before each call to Mollie. */
@@ -90,8 +90,7 @@ const become = async (payment: Payment, status: 'pending' | 'paid' | 'failed') =
   await tell('become', { payment: (await atMollie(payment)).payment.id, status });
 
 /**
- * Delivers the webhook calls for Mollie's recent events to the payment's own callback URL, as the API receives
- * them.
+ * Delivers Mollie's recent webhook calls to the payment's own callback URL, as the API receives them.
  */
 async function callBack(): Promise<void> {
   const adapter = h.channels.get('mollie');
@@ -143,7 +142,7 @@ test('Mollie: a callback causes an immediate query, whose answer pays the order'
     ...{ status: 'succeeded', orderUpdate: 'applied', receivedAmount: 1990n },
     channelPaymentId: (await atMollie(payment)).payment.id,
   });
-  // All queries were sent long before the first scheduled query would be.
+  // All these queries were sent long before the first scheduled query is due.
   for (const at of h.askedAt(payment)) expect(at).toBeLessThan(10);
 });
 

@@ -4,7 +4,10 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { eventually } from '../support/progress.ts';
 import { useHarness } from './harness.ts';
 
-/** Tests that after a notice nodrop queries the channel until it answers, whatever the status of the payment is. */
+/**
+ * Tests that nodrop queries the channel after a notice until the channel answers, whatever the status of the payment
+ * is.
+ */
 
 const h = useHarness();
 afterEach(async () => {
@@ -48,7 +51,7 @@ test('if the query after a notice for a settled payment fails, the sweep causes 
   await eventually(() => h.askedAt(payment).length > asked);
   expect(await isAnswered(payment)).toBe(false);
   await h.simulator.setFaults({ query: { errorRate: 0 } });
-  // No sweep runs in this test, so the test does the sweep's work.
+  // No sweep runs in this test. So the test sends the signal that a sweep would send.
   await h.workflows.notice(payment, 10_000);
   await eventually(() => isAnswered(payment));
   expect((await h.row(payment.id)).refundedAmount).toBe(300n);

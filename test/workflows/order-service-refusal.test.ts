@@ -18,8 +18,8 @@ import {
 } from './order-service-support.ts';
 
 /**
- * Tests refusals by the order service, and decisions by an operator or a refund before the order service answers. In
- * each case the money is applied or refunded exactly once.
+ * Tests payments that the order service refuses, and payments that an operator accepts or refunds before the order
+ * service answers. In each case, the money is applied or refunded exactly once.
  */
 
 const sweep = async () =>
@@ -139,7 +139,7 @@ test('while the order service keeps failing, an operator can accept the payment 
   await resolve(payment, 'accept');
   await done(payment);
   expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'applied', attention: null });
-  // After the decision, the attempt that was in flight is only logged.
+  // An attempt was in flight at the time of the decision. Its result is only logged.
   const agreed = (await deliveriesOf(payment))[0]?.log.filter(({ outcome }) => outcome === 'agreed');
   expect(agreed).toMatchObject([{ detail: 'An operator decided: accept.' }]);
 });
@@ -219,8 +219,8 @@ test.each([
     const told = await tellsOf(payment);
     expect(told[0]).toBe('payment.succeeded superseded');
     expect(told).toContain('payment.conflict delivered');
-    // The event of the partial refund says that the payment pays the order. It was delivered before the refund of the
-    // remaining money, or superseded by that refund.
+    // The event of the partial refund reports that the payment pays the order. It was delivered before the remaining
+    // money was refunded, or it was superseded by that second refund.
     expect(new Set(told.slice(1).filter((one) => one !== 'refund.succeeded superseded'))).toEqual(
       new Set(['payment.conflict delivered', 'refund.succeeded delivered']),
     );
@@ -254,7 +254,7 @@ test('if all money is refunded during a delivery attempt, the answer to this att
     'payment.conflict delivered',
   ]);
   expect(await h.row(payment.id)).toMatchObject({ orderUpdate: 'conflict', attention: null });
-  // The conflict is the newest event that the order service gets, so it takes the goods back.
+  // The conflict is the newest event that the order service gets, so the order service takes the goods back.
   expect(shop.order(payment.orderId).known.get(payment.id)).toMatchObject({ type: 'payment.conflict' });
 });
 
@@ -271,7 +271,7 @@ test('if the workflows of the payment and of a delivery are terminated in the We
   const runs = [paymentWorkflowId(payment.id), deliveryWorkflowId(other?.id ?? '')];
   for (const id of runs) await h.env.client.workflow.getHandle(id).terminate('a test');
   open = true;
-  // Makes the next attempts overdue.
+  // Sets the times of the next attempts to the past.
   const past = new Date((await h.now()) - 180_000);
   await h.db.delivery.updateMany({
     where: { paymentId: payment.id },

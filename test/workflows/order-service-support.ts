@@ -30,7 +30,7 @@ export async function set(settings: MerchantSettings): Promise<void> {
   if (given?.secret != null) shop.secret = given.secret;
 }
 
-/** A payment of a new order whose money has arrived. */
+/** A payment of a new order. The payment's money has arrived. */
 export async function receive(options: Parameters<Harness['newPayment']>[0] = {}): Promise<Payment> {
   const payment = await h.newPayment(options);
   await h.start(payment);
@@ -45,7 +45,7 @@ export const done = (payment: Payment) =>
 
 export const eventsOf = async ({ id }: Payment) =>
   (await h.db.event.findMany({ where: { paymentId: id }, orderBy: { version: 'asc' } })).map(
-    // Events are sorted by their version, which also grows with the clock.
+    // Versions also grow with the clock. So the text contains the event's position and not its version.
     ({ type }, i) => `${i + 1} ${type}`,
   );
 export const deliveriesOf = ({ id }: Payment) =>
@@ -55,7 +55,7 @@ export const deliveriesOf = ({ id }: Payment) =>
     orderBy: { id: 'asc' },
   });
 
-/** Resolves when the shop has received all events of this payment. */
+/** Resolves when no delivery of this payment's events is pending. */
 export const allTold = (payment: Payment) =>
   eventually(async () => (await deliveriesOf(payment)).every(({ status }) => status !== 'pending'));
 

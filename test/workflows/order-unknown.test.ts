@@ -33,7 +33,7 @@ async function set(settings: MerchantSettings): Promise<void> {
   if (given?.secret != null) shop.secret = given.secret;
 }
 
-/** A payment of a new order whose money has arrived. */
+/** A payment of a new order. The payment's money has arrived. */
 async function receive(options: Parameters<Harness['newPayment']>[0] = {}): Promise<Payment> {
   const payment = await h.newPayment(options);
   await h.start(payment);
@@ -47,7 +47,7 @@ const done = (payment: Payment) => h.env.client.workflow.getHandle(paymentWorkfl
 
 const eventsOf = async ({ id }: Payment) =>
   (await h.db.event.findMany({ where: { paymentId: id }, orderBy: { version: 'asc' } })).map(
-    // Events are sorted by their version, which also grows with the clock.
+    // Versions also grow with the clock. So the text contains the event's position and not its version.
     ({ type }, i) => `${i + 1} ${type}`,
   );
 const deliveriesOf = ({ id }: Payment) =>
@@ -57,7 +57,7 @@ const deliveriesOf = ({ id }: Payment) =>
     orderBy: { id: 'asc' },
   });
 
-/** Resolves when the shop has received all events of this payment. */
+/** Resolves when no delivery of this payment's events is pending. */
 const allTold = (payment: Payment) =>
   eventually(async () => (await deliveriesOf(payment)).every(({ status }) => status !== 'pending'));
 
@@ -152,7 +152,7 @@ test('the money of an unknown order is refunded once, but only after the order s
     attention: null,
   });
   const deliveries = await deliveriesOf(payment);
-  // The events about the refund do not wait for a day of order_unknown, because they move no money.
+  // After `order_unknown`, nodrop does not retry the events about the refund, because they move no money.
   expect(deliveries.map(({ event, status, attempts }) => [event.type, status, attempts > 1])).toEqual([
     ['payment.succeeded', 'gone', true],
     ['payment.conflict', 'gone', false],

@@ -12,8 +12,7 @@ import { eventually } from '../support/stack.ts';
 import { SECRET, useHarness } from './harness.ts';
 
 /**
- * Tests that after an outage of the order service, nodrop redelivers waiting events as soon as the service answers
- * again.
+ * Tests that nodrop redelivers waiting events as soon as an order service answers again after an outage.
  */
 
 const DAY = 86_400_000;
@@ -40,7 +39,7 @@ beforeEach(async () => {
     where: { status: 'pending' },
     data: { status: 'delivered', settledAt: new Date() },
   });
-  // Changes the rows as if the last redelivery were long ago.
+  // Changes the rows so that the last redelivery seems to be long ago.
   await h.db.merchant.updateMany({
     data: {
       orderServiceFailingSince: null,
@@ -61,7 +60,7 @@ async function receive(): Promise<Payment> {
   return payment;
 }
 
-/** Creates payments that have waited so long that their next attempt is a day away. */
+/** Creates payments whose next delivery attempt is a day away, because they have waited for a long time. */
 async function longWaiting(count: number): Promise<Payment[]> {
   const payments: Payment[] = [];
   for (let i = 0; i < count; i++) payments.push(await receive());
@@ -94,7 +93,7 @@ async function lastRun(): Promise<string | null> {
   );
 }
 
-/** The batch sizes of the last redelivery in this test; null if there was no redelivery. */
+/** The sizes of the batches of the last redelivery in this test. Null if there was no redelivery. */
 async function batches(): Promise<number[] | null> {
   const runId = await lastRun();
   if (runId === null || runId === earlier) return null;

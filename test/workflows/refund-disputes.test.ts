@@ -151,7 +151,7 @@ describe('a succeeded refund whose money the bank returns to the merchant', () =
     await h.callback(payment, {}, 'n-returned', { channelRefundId: 'chr_1', answer: said });
     await done(refund.id);
     await expectReversed(payment, refund.id);
-    // A later refund counts as a separate refund, whether it is automatic or requested.
+    // Each later refund is a separate refund, whether it is automatic or requested.
     await h.callback(payment, {}, 'n-returned-2', { outRefundNo: refund.id, answer: said });
     await done(refund.id);
     const again = await h.refund(payment);

@@ -8,7 +8,10 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { eventually } from '../support/progress.ts';
 import { atChannel, done, h, hooks, processing, refundsOf } from './refund-support.ts';
 
-/** Tests that nodrop finds refunds that it did not request at the channel. They count once and raise an attention. */
+/**
+ * Tests that nodrop finds refunds at the channel that it did not request. It records each of them once, and raises an
+ * attention.
+ */
 
 test('if the channel reports two refunds whose sum exceeds the received amount, they are recorded only up to the received amount', async () => {
   const payment = await h.newPaid();

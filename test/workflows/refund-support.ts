@@ -5,8 +5,8 @@ import type { Payment } from '../../src/ledger/rows.ts';
 import { useHarness } from './harness.ts';
 
 /**
- * Support for tests of refunds. It provides a harness with two hooks: one before a refund request, and one after the
- * answer to a query.
+ * Support for tests of refunds. It provides a harness with two kinds of hooks: some run before a refund request, and
+ * one runs after the answer to a query.
  */
 
 interface Hooks {

@@ -149,8 +149,7 @@ test('if the channel forgets a refund that it was processing, the refund is requ
   await done(refund.id);
   expect(h.refundCalls(refund.id).map(({ call }) => call)).toEqual([
     ...['query', 'refund', 'query', 'query'],
-    // nodrop has already requested this refund. So it does not query the refund again before it repeats the
-    // request.
+    // nodrop sends an extra query only before the first refund request. So there is none before this repeated request.
     'refund',
   ]);
   expect(await h.row(payment.id)).toMatchObject({ refundedAmount: 500n });
@@ -244,7 +243,7 @@ test("the channel's callback settles a refund that is processing", async () => {
     outRefundNo: refund.id,
     answer: { state: 'succeeded' as const, channelRefundId: 'simr_callback', amount },
   });
-  // If a callback reports a different amount, its only effect is that a query becomes due.
+  // If a callback reports a different amount, its only effect is that nodrop queries the channel.
   await h.callback(payment, trade, 'n-wrong', said(1));
   await eventually(() => h.refundCalls(refund.id).at(-1)?.call === 'query');
   expect(await h.refundRow(refund.id)).toMatchObject({ status: 'processing' });

@@ -6,8 +6,8 @@ import { ofTrade } from '../support/callback.ts';
 import { useHarness } from './harness.ts';
 
 /**
- * Tests money that was refunded at the channel before it was settled. It pays no order, in whichever sequence the
- * reports arrive.
+ * Tests money that was refunded at the channel before it was settled. This money pays no order, in whichever sequence
+ * the reports arrive.
  */
 
 const h = useHarness();

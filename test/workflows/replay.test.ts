@@ -5,9 +5,8 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { workflowBundle } from '../../src/worker/bundle.ts';
 
 /**
- * Payments run for days, and deploys do not wait for them. So workflow code must be able to replay the
- * histories of running workflows. If this test fails, add `patched()` to the change. Do not replace the
- * histories.
+ * Tests that workflow code can replay the histories of running workflows. Payments run for days, and deploys do not
+ * wait for them. If this test fails, add `patched()` to the change. Do not replace the histories.
  */
 
 const HISTORIES = join(import.meta.dirname, '..', 'histories');

@@ -15,7 +15,7 @@ import { useHarness } from './harness.ts';
 /** This number is larger than the number of workflow task slots that a worker has (40). */
 const MANY = 60;
 
-/** For each unreadable payment, the number of tries to read it. */
+/** For each unreadable payment, how many times the workers tried to read it. */
 const tried = new Map<string, number>();
 const h = useHarness({ environment: () => realEnvironment(), beforeLedger: withUnreadable });
 afterAll(async () => {
@@ -83,8 +83,8 @@ test('while the orders of one merchant are locked, a payment of another merchant
   try {
     await holder.query('begin');
     await holder.query('select 1 from orders where merchant_id = $1 for update', [h.merchant.id]);
-    // The money is recorded while the test holds the lock of the order, with a direct update that does not need
-    // this lock. If a workflow saw the money earlier, it would settle the payment.
+    // The test takes the order's lock, and then records the money with a direct update that does not need this lock. If
+    // the money were recorded before that, a workflow could settle the payment.
     for (const { id } of locked) {
       const channelAnswer = { ...answer, channelPaymentId: id, by: 'query' };
       await h.db.payment.update({ where: { id }, data: { channelAnswer, channelState: 'paid' } });
@@ -93,7 +93,8 @@ test('while the orders of one merchant are locked, a payment of another merchant
     await h.simulator.pay(other.id);
     await h.callback(other);
     await h.until(other.id, 'succeeded');
-    // Each locked payment has made its first attempt to update the order, and continues as a regular activity.
+    // For each locked payment, the first attempt of the order update has ended, and the update now runs as a regular
+    // activity.
     await eventually(async () => (await Promise.all(locked.map(isUpdating))).every(Boolean));
     await holder.query('rollback');
   } finally {

@@ -21,7 +21,7 @@ import { type Harness, LATE_CANCELLATION, useHarness } from './harness.ts';
 const HOUR = 3600;
 
 let double: RunningDouble;
-/** The number of events of the double that the test has delivered or dropped. */
+/** How many of the double's events the test has delivered or dropped. */
 let told = 0;
 
 /** Sets the double's clock to the server's virtual time before each call to Stripe. */
@@ -90,7 +90,7 @@ async function atStripe<T>(act: (books: RunningDouble['books']) => T): Promise<T
 const pay = (payment: Payment, outcome: 'paid' | 'processing' = 'paid') =>
   atStripe((books) => books.pay(sessionOf(payment), outcome));
 
-/** Delivers the events about Stripe's recent changes as callbacks, as the API receives them. */
+/** Delivers Stripe's recent events as callbacks, as the API receives them. */
 async function callBack(): Promise<void> {
   const adapter = h.channels.get('stripe');
   if (adapter === undefined) throw new Error('there is no such channel');

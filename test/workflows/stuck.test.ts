@@ -9,8 +9,9 @@ import { eventually, realEnvironment } from '../support/stack.ts';
 import { SECRET, useHarness } from './harness.ts';
 
 /**
- * A workflow is stuck if its workflow task fails repeatedly. If its payment has money on record, the sweep
- * settles the payment, with all consequences. Uses the real server, because it counts the attempts of a task.
+ * Tests stuck workflows, which are workflows whose workflow task fails repeatedly. If the payment of a stuck workflow
+ * has recorded money, the sweep settles the payment, with all consequences. Uses the real server, because that server
+ * counts the attempts of a task.
  */
 
 const MISTAKE = [fileURLToPath(new URL('./throws-at-callback.ts', import.meta.url))];
@@ -78,7 +79,7 @@ test("the sweep settles a payment whose workflow is stuck, cancels the order's o
     attentionDetail: expect.stringContaining(`payment/${paid.id}`),
   });
   expect(await h.orderStatus(paid)).toBe('succeeded');
-  // The other attempt gets its signal immediately. It does not have to wait for a later sweep.
+  // The other attempt gets its signal immediately. The signal does not have to wait for a later sweep.
   await h.until(other.id, 'cancelled');
   expect(await steps.sweepStuck()).toBe(0);
   expect(await attentions(paid)).toHaveLength(1);

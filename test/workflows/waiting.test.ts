@@ -5,8 +5,8 @@ import { eventually } from '../support/stack.ts';
 import { expectAsked, useHarness } from './harness.ts';
 
 /**
- * Tests live payments (promise P1). A callback or a scheduled query brings the money to the order, whatever
- * fails in between. Workflow, activities, ledger, adapter and simulator are real, and the time is virtual.
+ * Tests live payments (promise P1). Money that a callback or a scheduled query reports pays the order, whatever fails
+ * in between. Workflow, activities, ledger, adapter and simulator are real, and the time is virtual.
  */
 
 const h = useHarness();
@@ -19,7 +19,7 @@ beforeEach(async () => {
   });
 });
 
-/** The summaries of all activities with this name, which the Web UI shows. */
+/** The summaries that the Web UI shows for the activities with this name. */
 async function summariesOf(run: WorkflowHandle, activity: string): Promise<string[]> {
   const { events } = await run.fetchHistory();
   return (events ?? []).flatMap(({ activityTaskScheduledEventAttributes: scheduled, userMetadata }) =>

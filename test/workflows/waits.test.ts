@@ -29,8 +29,8 @@ const between = (adapter: ChannelAdapter): ChannelAdapter => ({
   },
 });
 
-// Each test has its own harness. If an activity was cancelled in an earlier test, the time-skipping server
-// would skip years for it.
+// Each test has its own harness. After an activity of an earlier test was cancelled, the time-skipping server would
+// skip years.
 const h = useHarness({ between, perTest: true });
 beforeEach(() => {
   actionsExpireAt = null;
@@ -72,8 +72,8 @@ async function renewals(count: number, { payment, since }: Awaited<ReturnType<ty
 }
 
 /**
- * Makes every update of a payment fail if this SQL condition is true for it. To let the updates succeed again, drop the
- * function `name`.
+ * Makes an update of a payment fail if this SQL condition is true for the updated row. To let the updates succeed
+ * again, drop the function `name`.
  */
 async function refuse(name: string, condition: string) {
   await h.db.$executeRawUnsafe(
@@ -207,7 +207,7 @@ test('money is settled even if the attention about the failing order update cann
   await refuse('refuse_paid', "NEW.status = 'succeeded'");
   await refuse('refuse_attention', "NEW.attention = 'order_update_failing'");
   await h.callback(payment);
-  // During this time, more attempts fail than are needed to raise the attention.
+  // In this time, enough attempts fail that nodrop must raise the attention.
   await h.pass(1_200);
   expect(await scheduled(payment)).toContain('raiseAttention');
   await h.db.$executeRawUnsafe('DROP FUNCTION refuse_paid() CASCADE');

@@ -102,8 +102,7 @@ function following(adapter: ChannelAdapter): ChannelAdapter {
     ...adapter,
     createTrade: after(adapter.createTrade),
     queryTrade: after(adapter.queryTrade),
-    // The adapter computes a payment's age with the real clock. So the trade's times are moved to the real
-    // clock.
+    // The adapter computes a payment's age with the real clock. So the trade's times are converted to the real clock.
     closeTrade: after(async (account, trade: Trade, signal) => {
       const ahead = await aheadMs();
       const aged = {

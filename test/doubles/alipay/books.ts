@@ -1,6 +1,6 @@
 import { fen, toYuan } from './money.ts';
 
-/** The Alipay double's own books. They have the actual state at Alipay, which may differ from what was reported. */
+/** The books of the Alipay double: the actual state of every trade. The double's answers may report another state. */
 
 /** A refusal by Alipay, with the code and the sub-code of its answer. */
 export class Refused extends Error {
@@ -49,8 +49,7 @@ export class Books {
   /** How far the double's clock is ahead of the real time. */
   offsetMs = 0;
   /**
-   * The clock of trades and refunds is ahead of the double's clock by this many ms. Signatures use the double's
-   * clock.
+   * The times of trades and refunds are this many ms ahead of the double's clock. Signatures use the double's clock.
    */
   bookOffsetMs = 0;
   #nth = 0;
@@ -95,7 +94,7 @@ export class Books {
   }
 
   /**
-   * Opens a page or scans a code as the payer does, which creates the trade.
+   * Creates the trade, as the payer does by opening a page or scanning a code.
    * @throws Refused
    */
   open(terms: Terms): BookedTrade {
@@ -161,8 +160,8 @@ export class Books {
   }
 
   /**
-   * Every trade with its money, as it is in the books and not as it was reported. Amounts are in fen, times in ISO
-   * 8601.
+   * Every trade with its amounts, as the books record them. The double may report other amounts. Amounts are in fen,
+   * times in ISO 8601.
    */
   ledger() {
     return [...this.trades.values()].map((trade) => ({

@@ -1,8 +1,8 @@
 // node --import tsx test/doubles/alipay/main.ts FOLDER
 //
 // An Alipay double for tests. It is a process with its own books and keys. python-alipay-sdk in FOLDER makes its
-// signatures. Commands at /_control carry out what a payer or the merchant at the platform does, and inject faults. The
-// double prints its address and keys once it listens, and ends when its standard input ends.
+// signatures. Commands at /_control act as a payer or as the merchant on the platform, or inject faults. The double
+// prints its address and keys once it listens, and ends when its standard input ends.
 import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type BookedTrade, Books, Refused, type Terms } from './books.ts';
@@ -60,7 +60,7 @@ async function api(query: URLSearchParams, body: URLSearchParams): Promise<Answe
   return { status: 200, type: 'text/html;charset=utf-8', body: text };
 }
 
-/** The terms of a link or a code that the payer opens. @throws Refused */
+/** Reads the terms of the trade from the link or code that the payer opens. @throws Refused */
 async function termsOf(url: URL): Promise<Terms> {
   if (url.pathname.startsWith('/qr/')) {
     const terms = books.codes.get(url.pathname.slice('/qr/'.length));
@@ -102,7 +102,7 @@ async function page(url: URL, isPaying: boolean): Promise<Answer> {
 const tradeOf = (given: Record<string, string>): BookedTrade =>
   books.find(given.appId ?? '', given.outTradeNo);
 
-/** The commands that carry out what payers and the merchant do. Each accepts and returns JSON. */
+/** The commands that act as a payer or as the merchant. Each accepts and returns JSON. */
 const COMMANDS: Record<string, (given: never) => unknown> = {
   reset: () => {
     books.trades.clear();

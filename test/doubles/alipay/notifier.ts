@@ -14,7 +14,7 @@ export class Notifier {
   readonly sellers: Readonly<Record<string, string>>;
   fate: Fate = 'delivered';
   readonly held: { url: string; body: string }[] = [];
-  /** How the merchant answered the notifications, oldest first. */
+  /** The merchant's answers to the notifications, oldest first. */
   readonly answers: { status: number; body: string }[] = [];
 
   constructor(books: Books, oracle: Oracle, sellers: Readonly<Record<string, string>>) {
@@ -46,7 +46,7 @@ export class Notifier {
     };
   }
 
-  /** Records a notification, and sends it to the merchant in the background. */
+  /** Creates a notification. `fate` decides whether it is sent in the background, held or lost. */
   async tell(trade: BookedTrade, refundNo?: string): Promise<void> {
     const notification = { url: trade.notifyUrl, body: await this.write(this.params(trade, refundNo)) };
     if (this.fate === 'held') this.held.push(notification);

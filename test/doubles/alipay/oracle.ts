@@ -30,7 +30,7 @@ export interface Oracle {
   verifyNotification(params: Params, sign: string): Promise<boolean>;
 }
 
-/** Starts python-alipay-sdk in a process that ends with this one. @param folder where the library is */
+/** Starts python-alipay-sdk in a process that ends with this one. @param folder the folder of the library */
 export function startOracle(folder: string): Oracle {
   const child = spawn('python3', ['test/doubles/alipay/oracle.py'], {
     stdio: ['pipe', 'pipe', 'inherit'],

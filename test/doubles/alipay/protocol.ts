@@ -1,10 +1,10 @@
-/** The applications that the double knows. Each has its seller. */
+/** The applications that the double knows, each with the number of its seller. */
 export const APPS = {
   '2021000000000001': '2088000000000101',
   '2021000000000002': '2088000000000102',
 } as const;
 
-/** A fault of the next request. If a method is given, it is a fault of the next request with this method. */
+/** A fault of the next request. If `of` is set, it is a fault of the next request with this method. */
 export interface Fault {
   readonly of?: string;
   readonly kind:

@@ -3,8 +3,8 @@ import { type Books, type Chargeback, inWhole, type Payment, placesOf, type Refu
 import { hal, problem } from './http.ts';
 
 /**
- * Mollie's API, which reads and changes the books. The messages and fields of refusals are Mollie's, where Mollie
- * documents them.
+ * Mollie's API, which reads and changes the books. Refusals have Mollie's messages and fields, where Mollie documents
+ * these.
  */
 
 const HOUR_MS = 3_600_000;
@@ -34,7 +34,7 @@ export function handleApi(books: Books, sent: Sent, url: URL): Answer {
     if (profile === undefined) throw new Refused(401, 'Missing authentication, or failed to authenticate');
     const mode = apiKey.startsWith('live_') ? 'live' : 'test';
     const perform = () => route(books, { profile, mode }, sent, url);
-    // For other requests, Mollie ignores the idempotency key.
+    // Mollie ignores the idempotency key of a request that is not a POST.
     const key = sent.method === 'POST' ? sent.headers['idempotency-key'] : undefined;
     return key === undefined ? perform() : once(books, `${profile} ${key}`, sent, perform);
   } catch (error) {

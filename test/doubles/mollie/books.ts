@@ -4,7 +4,7 @@ import { problem } from './http.ts';
 
 export type PaymentStatus = 'open' | 'pending' | 'authorized' | 'paid' | 'canceled' | 'expired' | 'failed';
 
-/** Amounts in the books are in units of the currency's last decimal place at Mollie. */
+/** Amounts in the books are integers, in the smallest unit that Mollie uses for the currency. */
 export interface Payment {
   readonly id: string;
   readonly profile: string;
@@ -43,7 +43,7 @@ export interface Chargeback {
 }
 
 /**
- * A call of a webhook, with its address, its body and the status of the answer. The status is null if there was no
+ * A call to a webhook, with its address, its body and the status of the answer. The status is null if there was no
  * answer.
  */
 export interface WebhookCall {
@@ -53,7 +53,7 @@ export interface WebhookCall {
 }
 
 export const FAULTS = ['500', '503', '409', '429', 'accepted', 'html'] as const;
-/** A fault of the next `times` requests whose method and address contain the text `of`. */
+/** A fault of the next `times` requests. It applies to requests whose method and address contain the text in `of`. */
 export interface FaultOrder {
   readonly kind: (typeof FAULTS)[number];
   readonly of: string;
@@ -69,8 +69,8 @@ const LIVES_MIN: Readonly<Record<string, number>> = {
 };
 const LIVES_MIN_WITHOUT_METHOD = 15;
 /**
- * The pauses between calls of a webhook. Mollie calls at most ten times, the first time immediately:
- * https://docs.mollie.com/reference/webhooks. The pauses are shorter here.
+ * Mollie calls a webhook at most ten times, the first time immediately: https://docs.mollie.com/reference/webhooks. The
+ * double's pauses between these calls are shorter than Mollie's.
  */
 const CALLS_AT_MOST = 10;
 const CALL_AGAIN_MS = 50;
@@ -84,7 +84,7 @@ export const inWhole = (amount: number, currency: string): string => {
   return places === 0 ? digits : `${digits.slice(0, -places)}.${digits.slice(-places)}`;
 };
 
-/** The state of the Mollie double, and the actions of other parties. */
+/** The state of the Mollie double. Its methods act as payers, banks and merchants. */
 export class Books {
   url = '';
   /** The profile of each accepted key. The prefix of the key shows its mode. */
@@ -219,7 +219,7 @@ export class Books {
     if (payment !== undefined && ['processing', 'refunded', 'failed'].includes(status)) this.call(payment);
   }
 
-  /** Sends the pending refunds, as Mollie does. */
+  /** Changes every pending refund to its planned state, as Mollie does. */
   finishRefunds(): void {
     const { refundPlan } = this;
     if (refundPlan === 'queued') return;
@@ -246,7 +246,7 @@ export class Books {
     if (payment !== undefined) this.call(payment);
   }
 
-  /** Calls the payment's webhook. Repeats the call until it is answered with 200. */
+  /** Calls the payment's webhook. Repeats the call until the answer is 200. */
   call({ id, webhookUrl }: Payment): void {
     if (webhookUrl === null) return;
     const call: WebhookCall = { url: webhookUrl, body: new URLSearchParams({ id }).toString(), status: null };

@@ -27,11 +27,11 @@ export const COMMANDS = {
   dashboardRefund: z.object({ payment, amount: z.int() }),
   chargeback: z.object({ payment, amount: z.int().optional() }),
   reverse: z.object({ chargeback: z.string() }),
-  /** Creates a payment as other code with the same key does. */
+  /** Creates a payment, as code other than nodrop does with the same key. */
   foreignPayment: z.object({ amount: z.int(), metadata: z.unknown() }),
   faults: z.array(z.object({ kind: z.enum(FAULTS), of: z.string(), times: z.int().default(1) })),
   pruneKeys: z.object({}),
-  /** Sets whether the double calls webhooks. It records the calls in any case. */
+  /** Sets whether the double calls webhooks. It records each call even if it does not make the call. */
   webhooks: z.object({ called: z.boolean() }),
   /** Returns the webhook calls so far. */
   calls: z.object({}),

@@ -1,9 +1,9 @@
 // node --import tsx test/doubles/mollie/main.ts
 //
 // A Mollie double for tests. It is a process with its own books. It implements the part of Mollie's REST API that
-// the adapter uses, and refuses what Mollie's documents say it refuses. Commands at /_control carry out what
-// a payer, a bank or the merchant in the dashboard does, and inject faults. The double prints its address
-// once it listens, and ends when its standard input ends.
+// the adapter uses, and refuses what Mollie's documents say it refuses. Commands at /_control act as a payer, as a bank
+// or as the merchant in the dashboard, or inject faults. The double prints its address once it listens, and ends when
+// its standard input ends.
 import { serve } from '../../channels/contract/http.ts';
 import { handleApi } from './api.ts';
 import { Books } from './books.ts';

@@ -2,7 +2,7 @@ import type { Books } from './books.ts';
 import { groupAt, type Params, textAt } from './form.ts';
 import { type Answer, json } from './http.ts';
 
-/** A refusal of Stripe. Its message and code are Stripe's, where Stripe documents them. */
+/** A refusal of Stripe. It has Stripe's message and code, where Stripe documents these. */
 class Refused extends Error {
   readonly status: number;
   readonly code: string | undefined;

@@ -8,7 +8,7 @@ export interface Intent {
   description: string | null;
   metadata: Record<string, string>;
   status: string;
-  /** The type of the next action. Set if the payer pays elsewhere and later. */
+  /** The type of the next action. It is set if the payer pays later and outside Stripe's form. */
   nextAction: string | null;
   /** The amount that was received. Set if it differs from `amount`. */
   received?: number;
@@ -62,8 +62,8 @@ export interface Webhook {
 /** The result of the payer's action. `pay` explains the values. */
 export type Outcome = 'paid' | 'processing' | 'declined' | (typeof NEXT_ACTIONS)[number];
 /**
- * The next actions on Stripe's page about payment intents that the payer carries out elsewhere and later. Only the
- * last action takes place in the form.
+ * Next actions from Stripe's page about payment intents. The payer carries out the last one in the form, and the others
+ * later and outside the form.
  */
 export const NEXT_ACTIONS = [
   'boleto_display_details',
@@ -81,10 +81,10 @@ export interface RefundPlan {
   readonly pendingReason?: string;
 }
 
-/** The state of the Stripe double, and the actions of other parties. */
+/** The state of the Stripe double. Its methods act as payers, banks and merchants. */
 export class Books {
   url = '';
-  /** The keys that the double accepts. It refuses all others. */
+  /** The keys that the double accepts. It refuses all other keys. */
   secretKeys: ReadonlySet<string> = new Set(['sk_test_double', 'rk_test_double']);
   readonly sessions = new Map<string, Session>();
   readonly intents = new Map<string, Intent>();
@@ -134,7 +134,7 @@ export class Books {
 
   /**
    * Pays as the payer does. The payer pays with a card (`paid`), with a card that is declined (`declined`), or with a
-   * method that is decided later (`processing`). Or the payer receives a voucher, transfer details or similar (the
+   * method whose result comes later (`processing`). Or the payer receives a voucher, transfer details or similar (the
    * type of a next action).
    */
   pay(target: Session | Intent, outcome: Outcome): void {
@@ -171,7 +171,7 @@ export class Books {
     this.tell(`payment_intent.${intent.status}`, this.showIntent(intent));
   }
 
-  /** Decides a payment that is `processing`, as the bank does, or pays with the voucher, as the payer does. */
+  /** Decides a payment that is `processing`, as the bank does. Or pays with the voucher, as the payer does. */
   settle(intent: Intent, isPaid: boolean, received?: number): void {
     if (intent.status !== 'processing' && intent.nextAction === null)
       throw new Error(`${intent.id} is ${intent.status}`);

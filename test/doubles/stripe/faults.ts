@@ -14,7 +14,7 @@ export const FAULTS = [
 ] as const;
 export type FaultKind = (typeof FAULTS)[number];
 
-/** A fault that the next `times` requests have. */
+/** A fault of the next `times` requests. */
 export interface FaultOrder {
   readonly kind: FaultKind;
   /** The fault applies to requests whose method and address contain this text, such as `POST /v1/refunds`. */

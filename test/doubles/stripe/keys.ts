@@ -4,7 +4,7 @@ const KEPT_FOR_S = 24 * 60 * 60;
 
 /**
  * Idempotency keys as Stripe stores them (https://docs.stripe.com/api/idempotent_requests). If the endpoint ran, the
- * result of the request is stored for 24 h, or until it is pruned.
+ * result of the request is stored for 24 h, or until `prune` deletes it.
  */
 export class Keys {
   readonly #now: () => number;
@@ -19,8 +19,8 @@ export class Keys {
   }
 
   /**
-   * Returns the stored answer to this request. If there is none, returns the answer of `perform`, and stores it if the
-   * endpoint ran.
+   * Returns the stored answer to this request. If no answer is stored, returns the answer of `perform`, and stores it
+   * if the endpoint ran.
    */
   once(key: string, request: string, perform: () => Answer): Answer {
     const at = this.#now();

@@ -2,7 +2,7 @@ import type { Books } from './books.ts';
 import { readForm, textAt } from './form.ts';
 import { type Answer, json } from './http.ts';
 
-/** The double's pages for browsers. They are the payment page of a session, and a script that replaces Stripe's. */
+/** What browsers load from the double: the payment page of a session, and a script that replaces Stripe.js. */
 export function page(books: Books, method: string, url: URL, body: string): Answer {
   if (url.pathname === '/stripe.js') return { status: 200, type: 'text/javascript', body: SCRIPT };
   const session = books.sessionOf(url.pathname.slice('/pay/'.length));

@@ -141,7 +141,7 @@ function actionOf(books: Books, { method }: Order): object {
   return { prepay_id: id };
 }
 
-/** According to a report, WeChat Pay answers 204 to the close of an unknown order, as it does for a known order. */
+/** According to a report, WeChat Pay answers 204 to a request to close an order, even if it does not know the order. */
 function closeOrder(books: Books, order: Order | undefined): Answer {
   if (order?.paidAt) return refusal(400, 'ORDERPAID', '该订单已支付');
   if (order?.state === 'USERPAYING')

@@ -61,8 +61,7 @@ export class Books {
   /** How far the double's clock is ahead of the real time. */
   clockOffsetMs = 0;
   /**
-   * The clock of orders and refunds is ahead of the double's clock by this many ms. Signatures use the double's
-   * clock.
+   * The times of orders and refunds are this many ms ahead of the double's clock. Signatures use the double's clock.
    */
   bookOffsetMs = 0;
   refundsBecome = 'SUCCESS';
@@ -125,8 +124,8 @@ export class Books {
   }
 
   /**
-   * Every order with its money, as it is in the books and not as it was reported. Amounts are in fen, times in ISO
-   * 8601.
+   * Every order with its amounts, as the books record them. The double may report other amounts. Amounts are in fen,
+   * times in ISO 8601.
    */
   ledger = () =>
     [...this.orders.values()].map((order) => ({

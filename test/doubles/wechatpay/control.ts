@@ -3,7 +3,7 @@ import type { Books, Order } from './books.ts';
 import type { CallbackPlan, Caller } from './caller.ts';
 import { makeKey } from './keys.ts';
 
-/** A fault that the next requests have. */
+/** A fault of the next requests. */
 export const faultSchema = z.object({
   kind: z.enum([
     ...(['status', 'silent', 'acts, then silent', 'nonsense', 'wrong signature', 'unknown serial'] as const),
@@ -21,7 +21,7 @@ const named = { outTradeNo: z.string() };
 const trade = z.object(named);
 const nothing = z.object({});
 
-/** The actions of other parties, and commands that set faults. */
+/** Commands that act as payers, merchants or WeChat Pay, and commands that set faults. */
 export const COMMANDS = {
   books: trade,
   /** Returns all orders with their money. */
@@ -48,11 +48,11 @@ export const COMMANDS = {
   fault: faultSchema,
   /** Sets new faults. They replace all remaining faults. */
   faults: z.object({ faults: z.array(faultSchema) }),
-  /** Makes a new platform certificate, which signs from now on. The older certificates are still listed. */
+  /** Makes a new platform certificate, whose key signs from now on. The older certificates are still listed. */
   rotate: nothing,
-  /** Removes the older certificates from the list. The newest certificate signs. */
+  /** Removes the older certificates from the list. The key of the newest certificate signs. */
   retire: nothing,
-  /** Makes the older certificate sign again. */
+  /** Lets the key of the older certificate sign again. */
   signWithOldest: nothing,
   /** Creates a callback without sending it. */
   callback: z.object({

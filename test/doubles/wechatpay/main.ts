@@ -3,8 +3,8 @@
 // A WeChat Pay double for tests. It is a process with its own books. Its keys are real and created by OpenSSL. It
 // implements the part of the API v3 that the adapter uses, and refuses what WeChat Pay refuses. The
 // Python library wechatpayv3, and not the adapter's code, verifies every request and signs every answer.
-// NODROP_WECHATPAYV3 is the folder of this library. Commands at /_control carry out what payers and merchants do,
-// and inject faults. Its first line of output has its address and its accounts. It ends when its standard input ends.
+// NODROP_WECHATPAYV3 is the folder of this library. Commands at /_control act as payers or merchants, or inject faults.
+// Its first line of output has its address and its accounts. It ends when its standard input ends.
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { handleApi } from './api.ts';

@@ -11,7 +11,7 @@ export class Oracle {
   readonly #waiting = new Map<number, (answer: unknown) => void>();
   #count = 0;
 
-  /** @param folder where the library is */
+  /** @param folder the folder of the library */
   constructor(folder: string) {
     const env = { ...process.env, PYTHONPATH: folder, PYTHONDONTWRITEBYTECODE: '1' };
     this.#child = spawn('python3', [join(import.meta.dirname, 'oracle.py')], {

@@ -12,7 +12,7 @@ export interface WechatpayDouble {
   readonly accounts: Readonly<
     Record<'direct' | 'other' | 'modern' | 'provider' | 'stranger', Readonly<Record<string, string>>>
   >;
-  /** The keys that sign from the start of the double. */
+  /** The keys with which the double signs after its start. */
   readonly signers: Readonly<
     Record<'certificate' | 'publicKey', { readonly serial: string; readonly privateKey: string }>
   >;
