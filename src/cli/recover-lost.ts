@@ -104,7 +104,7 @@ export async function recoverLost(
     );
     if (ended > 0) {
       say(
-        `${ended} refunds are ended: money that was given back is recorded as external. Request the others again, with the same Idempotency-Key and amount.`,
+        `${ended} refunds are ended. Refunds that the channel had already made are recorded as external. Request the refunds that it had not made again, with the same Idempotency-Key and amount.`,
       );
     }
     throwFailures(failures);

@@ -149,7 +149,7 @@ async function insertRefund(
   if (isHeldByDispute(payment, 'requested')) {
     throw new Refusal(
       'not_refundable',
-      `Payment ${payment.id} is disputed: the channel decides about its money.`,
+      `Payment ${payment.id} is disputed. It cannot be refunded while the channel decides the dispute.`,
     );
   }
   const left = receivedAmount - (await promised(tx, payment.id));

@@ -63,10 +63,11 @@ async function insertInItsPlace(
 }
 
 /**
- * Replaces the last refused refund, if this was not done before. Called when the trade shows that more money was given
- * back than the ledger had recorded, because this explains the refusal. An open refund may have hidden the difference
- * until now, because the trade's sum could have contained the open refund. No refund is created if another refund was
- * requested or became due after the refusal, because the refusal was known at that time.
+ * Requests a replacement for the last refused refund, unless that was done before. Called when the trade shows that more
+ * money was given back than the ledger had recorded. The channel then refused the refund because less money was left than
+ * the ledger assumed. This can be noticed late, because the trade's sum may contain another refund that is still open.
+ * No replacement is created if another refund was requested or became due after the refusal. Whoever caused that refund
+ * already knew of the refusal.
  * @param except the refund that is being recorded
  */
 export async function oweExplainedLate(locked: Locked, now: Date, except?: string): Promise<Payment> {

@@ -95,7 +95,7 @@ export const TRIGGERS = {
   'paid-after-close': {
     kind: 'payer',
     does: {
-      en: `Answers a close as done, but pays ${seconds(ACT_AFTER_MS)} after it.`,
+      en: `The channel confirms the close, but the payer still pays ${seconds(ACT_AFTER_MS)} later.`,
       zh: `关闭请求答复为成功，但 ${secondsZh(ACT_AFTER_MS)}后仍然支付。`,
     },
     example: {

@@ -194,7 +194,7 @@ describe('two processes write events of one order, and the clock of one process 
     expect(events.at(-1)?.data).toMatchObject({ order: { status: 'succeeded' } });
   });
 
-  test('an event that the process with the correct clock writes later in a separate statement has the last position', async () => {
+  test('the event that is written last has the last position, even if the process with the correct clock writes it', async () => {
     const { apart, payments, first, second } = await closedThen(async (other, at) =>
       (await writeEvent(other, at))(),
     );

@@ -14,7 +14,7 @@ export function unmatchedCallbacksRoute({ db, now }: Pick<Api, 'db' | 'now'>): E
     tag: 'Channels and payers',
     summary: 'List callbacks that match no payment',
     description:
-      "Verified callbacks to the accounts of the operator's merchant that name no payment of the account. " +
+      "Verified callbacks that name no payment of the account that received them, for the accounts of the operator's merchant. " +
       'nodrop retries to match them for 72 h; older ones wait for an operator.',
     auth: 'operator',
     query: callbackListQuery,

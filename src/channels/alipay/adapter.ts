@@ -267,7 +267,7 @@ export function createAlipayAdapter(): ChannelAdapter {
  */
 function ours<T extends { readonly out_trade_no: string }>(value: T, outTradeNo: string): T {
   if (value.out_trade_no === outTradeNo) return value;
-  throw new ChannelError('garbage', `alipay gave another trade than ${outTradeNo}`);
+  throw new ChannelError('garbage', `alipay answered with another trade than ${outTradeNo}`);
 }
 
 /**

@@ -129,7 +129,7 @@ test('a combined lookup starts only when the previous one has ended, however slo
   expect(await found).toBe('key/2');
 });
 
-test('a caller that cannot wait is refused immediately, and its name is looked up within a second', async () => {
+test('if the caller cannot wait, the lookup is refused immediately, and the name is looked up within a second', async () => {
   const { exhaust, lookUp, resultOf, failedLookups, combined } = setUp('key/1', 'key/2');
   await exhaust();
   const atOnce = (name: Name) => failedLookups.lookUp('a', name, async () => name, false);
