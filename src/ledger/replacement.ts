@@ -66,8 +66,8 @@ async function insertInItsPlace(
  * Requests a replacement for the last refused refund, unless that was done before. Called when the trade shows that more
  * money was given back than the ledger had recorded. The channel then refused the refund because less money was left than
  * the ledger assumed. This can be noticed late, because the trade's sum may contain another refund that is still open.
- * No replacement is created if another refund was requested or became due after the refusal. Whoever caused that refund
- * already knew of the refusal.
+ * No replacement is created if another refund was requested or became due after the refusal. The caller of that
+ * refund already knew of the refusal.
  * @param except the refund that is being recorded
  */
 export async function oweExplainedLate(locked: Locked, now: Date, except?: string): Promise<Payment> {
