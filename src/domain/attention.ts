@@ -34,7 +34,7 @@ export const OCCASIONS = {
   dispute_decided: 'every dispute is decided',
   reversal_explained: 'the refunded money turns out to be a refund that nodrop requested',
   tasks_done: 'every workflow of the payment has completed its task or ended',
-  row_found: 'the row is back',
+  row_found: 'the missing row is in the database again',
 } as const;
 export type Occasion = keyof typeof OCCASIONS;
 

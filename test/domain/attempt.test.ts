@@ -76,7 +76,7 @@ describe('answers on record', () => {
   const back = (refundedAmount: number): PaidAnswer => ({ ...PAID, refundedAmount });
   const ASKED = { amount: 1000n, currency: 'CNY' };
 
-  test('before the settlement, only a report of a larger refunded amount replaces recorded money; after the settlement, no answer replaces it', () => {
+  test('before the settlement, only an answer with a larger refunded amount replaces the recorded answer; after it, no answer does', () => {
     const cases: [PaidAnswer, ChannelAnswer, boolean][] = [
       [PAID, PAID, false],
       [PAID, back(1), true],

@@ -219,8 +219,8 @@ test.each([
     const told = await tellsOf(payment);
     expect(told[0]).toBe('payment.succeeded superseded');
     expect(told).toContain('payment.conflict delivered');
-    // The event of the partial refund reports that the payment pays the order. It was delivered before the remaining
-    // money was refunded, or it was superseded by that second refund.
+    // Two refunds were made. The event of the first refund says that the payment still pays the order. This event was
+    // delivered before the second refund, or it was superseded by the second refund.
     expect(new Set(told.slice(1).filter((one) => one !== 'refund.succeeded superseded'))).toEqual(
       new Set(['payment.conflict delivered', 'refund.succeeded delivered']),
     );
