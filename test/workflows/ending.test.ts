@@ -1,5 +1,6 @@
 import { beforeEach, expect, test } from 'vitest';
 import { NET_MS } from '../support/progress.ts';
+import { eventually } from '../support/stack.ts';
 import { expectAsked, useHarness } from './harness.ts';
 
 /**
@@ -221,7 +222,7 @@ test("an operator's query is answered even if the payment is being cancelled and
   const run = await h.start(payment);
   await h.simulator.pay(payment.id, 'processing');
   await run.cancel();
-  await h.untilRow(payment.id, ({ channelState }) => channelState === 'processing');
+  await eventually(async () => (await h.row(payment.id)).channelState === 'processing');
   await h.ask(payment);
   await h.simulator.pay(payment.id, 'declined');
   await h.ask(payment);

@@ -95,12 +95,6 @@ export interface Harness {
    */
   until(paymentId: string, status: string): Promise<void>;
   /**
-   * Resolves when the payment's row meets the condition and no activity of its workflow is running. So the next signal
-   * cancels no activity. After a cancelled activity, the time-skipping server stops skipping time, or skips it while
-   * the payment has a task.
-   */
-  untilRow(paymentId: string, condition: (row: Payment) => boolean): Promise<void>;
-  /**
    * Queries the channel now, as an operator does. When this resolves, the answer is in the ledger. The query is
    * repeated only if it timed out on a slow machine.
    */
@@ -452,7 +446,13 @@ export async function startHarness(options: HarnessOptions = {}, h: Partial<Harn
     async start(payment: Payment) {
       await workflows.start(payment, true, NET_MS);
       const run = env.client.workflow.getHandle(paymentWorkflowId(payment.id));
-      await this.untilRow(payment.id, ({ status }) => status !== 'created');
+      await eventually(async () => {
+        if ((await this.row(payment.id)).status === 'created') return false;
+        const { raw } = await run.describe();
+        return !raw.pendingActivities?.some(
+          (activity) => activity.activityType?.name === 'createAtChannel' && isUnderWay(activity),
+        );
+      });
       return run;
     },
     row: (paymentId: string) => db.payment.findUniqueOrThrow({ where: { id: paymentId } }),
@@ -460,14 +460,6 @@ export async function startHarness(options: HarnessOptions = {}, h: Partial<Harn
       await eventually(
         async () => (await db.payment.findUniqueOrThrow({ where: { id: paymentId } })).status === status,
       );
-    },
-    async untilRow(paymentId: string, condition: (row: Payment) => boolean) {
-      const run = env.client.workflow.getHandle(paymentWorkflowId(paymentId));
-      await eventually(async () => {
-        if (!condition(await this.row(paymentId))) return false;
-        const { raw } = await run.describe();
-        return !raw.pendingActivities?.some(isUnderWay);
-      });
     },
     async orderStatus({ merchantId, orderId }: Payment) {
       return (await db.order.findUniqueOrThrow({ where: { merchantId_id: { merchantId, id: orderId } } }))

@@ -54,7 +54,7 @@ test('if a payment is cancelled while the channel reports processing, nodrop que
     data: { cancelRequestedAt: new Date(await h.now()) },
   });
   await h.workflows.cancel(payment, NET_MS);
-  await h.untilRow(payment.id, ({ channelState }) => channelState === 'processing');
+  await eventually(async () => (await h.row(payment.id)).channelState === 'processing');
   await h.simulator.pay(payment.id, 'success');
   await h.pass(600);
   expect(await h.row(payment.id)).toMatchObject({ status: 'succeeded', settledBy: 'query' });

@@ -231,8 +231,6 @@ test('the sweep picks only refunds that were never started or that have not chan
   expect(await takeStuckRefunds(h.db, new Date(now))).toEqual([]);
 });
 
-// This is the last test, because the time-skipping server no longer skips time after a cancelled activity
-// completes.
 test("the channel's callback settles a refund that is processing", async () => {
   const payment = await h.newPaid();
   h.onRefund = processing;

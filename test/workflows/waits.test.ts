@@ -4,7 +4,7 @@ import { paymentWorkflowId, refundWorkflowId } from '../../src/domain/names.ts';
 import { toRefundSnapshot } from '../../src/ledger/payment-facts.ts';
 import type { Payment } from '../../src/ledger/rows.ts';
 import { eventually } from '../support/stack.ts';
-import { useHarness } from './harness.ts';
+import { LATE_CANCELLATION, useHarness } from './harness.ts';
 
 /**
  * Tests that the waits of a workflow never delay the settlement of its payment. Each wait has a time limit, or ends
@@ -31,7 +31,7 @@ const between = (adapter: ChannelAdapter): ChannelAdapter => ({
 
 // Each test has its own harness. After an activity of an earlier test was cancelled, the time-skipping server would
 // skip years.
-const h = useHarness({ between, perTest: true });
+const h = useHarness({ between, perTest: true, workflowInterceptors: LATE_CANCELLATION });
 beforeEach(() => {
   actionsExpireAt = null;
   beforeQuery = undefined;
