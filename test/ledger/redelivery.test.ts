@@ -65,7 +65,7 @@ describe('the time of a redelivery', () => {
     expect(await isRedeliveryDue(db, merchantId, at(30))).toBe(true);
   });
 
-  test('after a failure, any valid answer makes a redelivery due, for example a refusal or an acknowledgement without effect', async () => {
+  test('after a failed delivery, any valid answer to a later delivery makes the redelivery of the failed one due, even a refusal', async () => {
     for (const [i, outcome] of (['conflict', 'gone', 'not_applied'] as const).entries()) {
       const seconds = i * HOUR;
       await called(await newWaiting(), 'unknown', seconds);
